@@ -1,0 +1,2 @@
+//! Arguments to `cli`.
+fn main() {}

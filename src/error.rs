@@ -1,1 +1,185 @@
-//! (to come)
+//! What can go wrong between a client, a server and us, in one table: kind -> SQLSTATE, severity, text, label.
+//!
+//! A text that reaches a client comes from this table or from a server's own ErrorResponse; a source (an
+//! operating-system error, a parse error) goes to the log only.
+
+use std::fmt;
+use std::sync::Arc;
+
+/// Whose doing it is; shown in the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    Client,
+    Proxy,
+    Server,
+}
+
+/// An error with what a client may be told about it.
+#[derive(Clone, Debug)]
+pub struct Error {
+    pub kind: Kind,
+    pub side: Side,
+    /// For the log; never sent to a client.
+    pub source: Option<Arc<str>>,
+    /// A name or value that completes the kind's text (a database, a parameter); never a secret.
+    pub subject: Option<Arc<str>>,
+}
+
+/// One row of the table.
+struct Row {
+    sqlstate: &'static str,
+    fatal: bool,
+    text: &'static str,
+    label: &'static str,
+}
+
+macro_rules! kinds {
+    ($($(#[$doc:meta])* $kind:ident: $state:literal $severity:ident $label:literal $text:literal;)*) => {
+        /// What happened. `{}` in a text is the error's subject.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum Kind { $($(#[$doc])* $kind,)* }
+
+        impl Kind {
+            /// All kinds, in the table's order.
+            pub const ALL: &'static [Kind] = &[$(Kind::$kind,)*];
+
+            const fn row(self) -> Row {
+                match self {
+                    $(Kind::$kind => Row { sqlstate: $state, fatal: kinds!(@$severity), text: $text, label: $label },)*
+                }
+            }
+        }
+    };
+    (@FATAL) => { true };
+    (@ERROR) => { false };
+}
+
+// Texts are PgBouncer's where it has one, since people search for them.
+kinds! {
+    /// The operator asked for this client's end (KILL_CLIENT).
+    AdminDisconnect: "57P01" FATAL "admin_disconnect" "admin forced disconnect";
+    AlignFailed: "22023" FATAL "align_failed" "invalid server parameter";
+    AuthFailed: "28P01" FATAL "auth_failed" "password authentication failed";
+    AuthMethod: "28000" FATAL "auth_method" "login rejected";
+    CancelledWait: "57014" ERROR "cancelled_wait" "canceling statement due to user request";
+    CertAuth: "28000" FATAL "cert_auth" "certificate authentication failed";
+    ClientGone: "08006" FATAL "client_gone" "client unexpected eof";
+    ClientIdle: "57P05" FATAL "client_idle_timeout" "client_idle_timeout";
+    ClientLogin: "08P01" FATAL "client_login_timeout" "client_login_timeout";
+    ClientQuit: "08006" FATAL "client_quit" "client close request";
+    DatabaseClients: "53300" FATAL "max_db_client_connections" "client connections exceeded (max_db_client_connections)";
+    DatabaseRemoved: "57P01" FATAL "database_removed" "database removed";
+    DuplicateStatement: "42P05" ERROR "duplicate_statement" "prepared statement \"{}\" already exists";
+    IdleTransaction: "25P03" FATAL "idle_transaction_timeout" "idle transaction timeout";
+    Internal: "XX000" FATAL "internal" "bouncer config error";
+    MaxClients: "53300" FATAL "max_client_conn" "no more connections allowed (max_client_conn)";
+    MessageTooLarge: "08P01" FATAL "message_too_large" "message is larger than max_packet_size";
+    NoDatabase: "3D000" FATAL "no_database" "no such database: {}";
+    NoPrimary: "57P03" FATAL "no_primary" "query_wait_timeout: no server of this database is a primary";
+    NoServer: "57P03" FATAL "no_server" "query_wait_timeout: {}";
+    NoStatement: "26000" ERROR "no_statement" "prepared statement \"{}\" does not exist";
+    NoUser: "28000" FATAL "no_user" "no username supplied";
+    OldProtocol: "0A000" FATAL "old_protocol" "unsupported frontend protocol: server supports 3.0 to 3.2";
+    PreparedTooMany: "53200" ERROR "prepared_too_many" "too many prepared statements: the limit of a client is reached";
+    Protocol: "08P01" FATAL "protocol" "protocol violation: {}";
+    QueryTimeout: "57014" FATAL "query_timeout" "query timeout";
+    QueryWait: "57P03" FATAL "query_wait_timeout" "query_wait_timeout";
+    Replication: "0A000" FATAL "replication" "replication connections are not supported by a transaction pool";
+    ServerDesync: "08P01" FATAL "server_desync" "server conn crashed? unexpected message";
+    ServerGone: "08006" FATAL "server_gone" "server conn crashed?";
+    ServerLogin: "08006" FATAL "server_login" "server login failed: {}";
+    ShuttingDown: "57P01" FATAL "shutting_down" "server shutting down";
+    StartupParameter: "42704" FATAL "startup_parameter" "unsupported startup parameter: {}";
+    StatementMode: "0A000" FATAL "statement_mode" "transaction blocks not allowed in statement pooling mode";
+    TlsRequired: "28000" FATAL "tls_required" "SSL required";
+    TrustAuth: "28000" FATAL "trust_failed" "\"trust\" authentication failed";
+    TransactionTimeout: "25P04" FATAL "transaction_timeout" "transaction timeout";
+    UnencryptedData: "08P01" FATAL "unencrypted_data" "received unencrypted data after SSL request";
+    UserClients: "53300" FATAL "max_user_client_connections" "client connections exceeded (max_user_client_connections)";
+}
+
+impl Kind {
+    /// The five characters of its SQLSTATE (PostgreSQL manual, appendix A).
+    pub const fn sqlstate(self) -> &'static str {
+        self.row().sqlstate
+    }
+
+    /// FATAL ends the connection; ERROR leaves it.
+    pub const fn fatal(self) -> bool {
+        self.row().fatal
+    }
+
+    /// As it stands in metrics and logs.
+    pub const fn label(self) -> &'static str {
+        self.row().label
+    }
+}
+
+impl Error {
+    /// An error of ours.
+    pub fn new(kind: Kind, side: Side) -> Error {
+        Error { kind, side, source: None, subject: None }
+    }
+
+    /// The client broke the protocol in the named way.
+    pub fn protocol(what: &str) -> Error {
+        Error::new(Kind::Protocol, Side::Client).about(what)
+    }
+
+    /// The server did.
+    pub fn desync(what: &str) -> Error {
+        Error::new(Kind::ServerDesync, Side::Server).because(what)
+    }
+
+    /// Names what the text speaks of.
+    pub fn about(mut self, subject: &str) -> Error {
+        self.subject = Some(subject.into());
+        self
+    }
+
+    /// Adds what the log should say.
+    pub fn because(mut self, source: impl fmt::Display) -> Error {
+        self.source = Some(source.to_string().into());
+        self
+    }
+
+    /// The client's text.
+    pub fn text(&self) -> String {
+        let subject = self.subject.as_deref().unwrap_or("");
+        self.kind.row().text.replace("{}", subject)
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.text())?;
+        match &self.source {
+            Some(source) => write!(f, " ({source})"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl std::error::Error for Error {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_has_a_sqlstate_and_a_label_of_its_own() {
+        let mut labels = std::collections::HashSet::new();
+        for kind in Kind::ALL {
+            assert_eq!(kind.sqlstate().len(), 5, "{kind:?}");
+            assert!(kind.sqlstate().bytes().all(|b| b.is_ascii_digit() || b.is_ascii_uppercase()));
+            assert!(labels.insert(kind.label()), "{kind:?} shares its label");
+        }
+    }
+
+    #[test]
+    fn a_subject_completes_the_text_and_a_source_stays_out_of_it() {
+        let error = Error::new(Kind::NoDatabase, Side::Client).about("shop").because("secret detail");
+        assert_eq!(error.text(), "no such database: shop");
+        assert!(error.to_string().contains("secret detail"));
+    }
+}

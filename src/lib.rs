@@ -36,5 +36,6 @@ pub mod config;
 pub mod demo;
 pub mod error;
 pub mod net;
+pub mod session;
 pub mod sql;
 pub mod wire;

@@ -157,6 +157,14 @@ pub fn parse(out: &mut Vec<u8>, name: &[u8], rest: &[u8]) {
     });
 }
 
+/// The head of a Parse whose body has `rest` more bytes after the name.
+pub fn parse_head(out: &mut Vec<u8>, name: &[u8], rest: usize) {
+    out.push(front::PARSE);
+    let len = 4 + name.len() + 1 + rest;
+    out.extend((len as u32).to_be_bytes());
+    cstr(out, name);
+}
+
 /// The head of a Bind whose body has `rest` more bytes after the two names.
 pub fn bind_head(out: &mut Vec<u8>, portal: &[u8], statement: &[u8], rest: usize) {
     out.push(front::BIND);

@@ -1,0 +1,288 @@
+//! [pure] What becomes of what a server answers.
+
+use super::ledger::{Action, Kind, Owed};
+use super::outbox::Outbox;
+use super::pin::Pin;
+use super::settings;
+use super::{Batch, Frame, FromServer, ServerState, Session};
+use crate::config::PoolMode;
+use crate::error::{Error, Kind as ErrorKind, Side};
+use crate::wire::backend::{self, TxStatus};
+use crate::wire::{back, encode};
+
+impl Session {
+    /// Judges one frame. What is authored goes behind it.
+    pub fn server(
+        &mut self,
+        frame: Frame<'_>,
+        server: &mut ServerState,
+        to_client: &mut Outbox<'_>,
+    ) -> Result<FromServer, Error> {
+        let tag = frame.header.tag;
+        match tag {
+            back::NOTICE => Ok(self.unless_skipped()),
+            back::PARAMETER_STATUS => self.parameter_status(&frame, server, to_client),
+            back::NOTIFICATION => Ok(self.notification()),
+            back::ERROR => self.error(&frame, server, to_client),
+            back::READY_FOR_QUERY => self.ready(&frame, server),
+            _ => {
+                let verdict = self.answer(tag, &frame, server, to_client)?;
+                if verdict == FromServer::Forward {
+                    self.replay.stop();
+                }
+                Ok(verdict)
+            }
+        }
+    }
+
+    /// A DataRow or CopyData may pass without a look: the head of the ledger is one that yields rows to the client.
+    pub fn rows_pass(&self) -> bool {
+        self.ledger
+            .head()
+            .is_some_and(|owed| owed.action == Action::Forward && matches!(owed.kind, Kind::Query | Kind::Execute))
+            && !self.replay.can()
+    }
+
+    fn unless_skipped(&self) -> FromServer {
+        match self.ledger.head() {
+            Some(owed) if owed.action == Action::Skip => FromServer::Swallow,
+            _ => FromServer::Forward,
+        }
+    }
+
+    /// In transaction mode only a client that listens, and is therefore pinned, may get one. Otherwise the server has
+    /// a listener's state that nobody knows of: it does not go back.
+    fn notification(&mut self) -> FromServer {
+        if self.pin.is_some() || self.mode == PoolMode::Session {
+            return FromServer::Forward;
+        }
+        self.pin_for(Pin::Notified);
+        FromServer::Swallow
+    }
+
+    /// The messages that answer one entry each.
+    fn answer(
+        &mut self,
+        tag: u8,
+        frame: &Frame<'_>,
+        server: &mut ServerState,
+        to_client: &mut Outbox<'_>,
+    ) -> Result<FromServer, Error> {
+        use Kind::{Bind, Close, DescribePortal, DescribeStatement, Execute, Function, Parse, Query};
+        let Some(head) = self.ledger.head().copied() else { return Err(self.desync(tag)) };
+        match (tag, head.kind) {
+            (back::PARSE_COMPLETE, Parse) | (back::BIND_COMPLETE, Bind) => Ok(self.done()),
+            (back::CLOSE_COMPLETE, Close) => {
+                if head.action == Action::Skip {
+                    self.evicted.pop_front();
+                }
+                Ok(self.done())
+            }
+            (back::ROW_DESCRIPTION | back::NO_DATA, DescribePortal | DescribeStatement) => Ok(self.done()),
+            (back::PARAMETER_DESCRIPTION, DescribeStatement) => Ok(self.unless_skipped()),
+            (back::COMMAND_COMPLETE, Query | Execute) => {
+                self.command_complete(backend::command_tag(frame.body), &head, server);
+                Ok(if head.kind == Execute { self.done() } else { self.unless_skipped() })
+            }
+            (back::EMPTY_QUERY, Query | Execute) => Ok(self.empty_query(&head, to_client)),
+            (back::PORTAL_SUSPENDED, Execute) => Ok(self.done()),
+            (back::COPY_IN | back::COPY_BOTH, Query | Execute) => {
+                self.copy_in = true;
+                self.ledger.forget_syncs_behind_head();
+                Ok(FromServer::Forward)
+            }
+            (back::COPY_OUT | back::COPY_DATA | back::COPY_DONE | back::DATA_ROW, Query | Execute)
+            | (back::ROW_DESCRIPTION, Query)
+            | (back::FUNCTION_RESULT, Function) => Ok(self.unless_skipped()),
+            _ => Err(self.desync(tag)),
+        }
+    }
+
+    /// The head is answered.
+    fn done(&mut self) -> FromServer {
+        let verdict = self.unless_skipped();
+        self.ledger.pop();
+        verdict
+    }
+
+    /// Whether the next answer is one that we author: `flush_fakes` is due once the last frame has been passed on.
+    pub fn fakes_due(&self) -> bool {
+        self.ledger.head().is_some_and(|owed| owed.action == Action::Fake)
+    }
+
+    /// Authors the answers whose turn has come.
+    pub fn flush_fakes(&mut self, to_client: &mut Outbox<'_>) {
+        while let Some(owed) = self.ledger.pop_fake() {
+            match owed.kind {
+                Kind::Close => {
+                    self.statements.forget(owed.slot);
+                    encode::close_complete(to_client.end());
+                }
+                _ => encode::parse_complete(to_client.end()),
+            }
+        }
+    }
+
+    fn command_complete(&mut self, tag: &[u8], head: &Owed, server: &mut ServerState) {
+        self.copy_in = false;
+        if head.action != Action::Forward {
+            return;
+        }
+        match tag {
+            b"DISCARD ALL" => {
+                server.parsed.clear();
+                self.statements.clear();
+                self.unnamed = super::prepared::Unnamed::None;
+                self.reset(server);
+                self.resetting = self.mode != PoolMode::Session;
+            }
+            // Only a client that has its server to itself can send it on (`own_effect`).
+            b"DEALLOCATE ALL" => {
+                server.parsed.clear();
+                self.statements.clear();
+            }
+            _ => {}
+        }
+    }
+
+    /// The answer to the empty query that stands for a DEALLOCATE, or a real one.
+    fn empty_query(&mut self, head: &Owed, to_client: &mut Outbox<'_>) -> FromServer {
+        let Action::Tag(tag) = head.action else {
+            return if head.kind == Kind::Execute { self.done() } else { self.unless_skipped() };
+        };
+        if let Some(effect) = self.effects.pop_front() {
+            self.apply(effect);
+        }
+        encode::command_complete(to_client.end(), tag);
+        if head.kind == Kind::Execute {
+            self.ledger.pop();
+        }
+        FromServer::Swallow
+    }
+
+    /// PROTOCOL 14: reported settings follow the client; a standby's recovery is nobody's business.
+    fn parameter_status(
+        &mut self,
+        frame: &Frame<'_>,
+        server: &mut ServerState,
+        to_client: &mut Outbox<'_>,
+    ) -> Result<FromServer, Error> {
+        let (name, value) = backend::parameter_status(frame.body).map_err(|malformed| Error::desync(malformed.0))?;
+        let (Ok(name), Ok(value)) = (std::str::from_utf8(name), std::str::from_utf8(value)) else {
+            return Ok(FromServer::Forward);
+        };
+        if name == "in_hot_standby" {
+            return Ok(FromServer::Swallow);
+        }
+        let Some(name) = settings::followed(name) else { return Ok(FromServer::Forward) };
+        if self.resetting {
+            let told = self.startup.get(name).unwrap_or(value);
+            encode::parameter_status(to_client.end(), name.as_bytes(), told.as_bytes());
+            return Ok(FromServer::Swallow);
+        }
+        let aligning = self.ledger.head().is_some_and(|owed| owed.action == Action::Skip);
+        let news = self.wanted.get(name) != Some(value);
+        if news {
+            self.settings_changed(name, value, server);
+        }
+        Ok(if aligning && !news { FromServer::Swallow } else { FromServer::Forward })
+    }
+
+    fn error(
+        &mut self,
+        frame: &Frame<'_>,
+        server: &mut ServerState,
+        to_client: &mut Outbox<'_>,
+    ) -> Result<FromServer, Error> {
+        self.copy_in = false;
+        self.resetting = false;
+        let Some(head) = self.ledger.head().copied() else {
+            // Out of turn only a FATAL comes, and the end of the connection behind it.
+            return Ok(FromServer::Forward);
+        };
+        if head.action == Action::Skip && head.kind == Kind::Query {
+            let text = String::from_utf8_lossy(backend::field(frame.body, b'M').unwrap_or_default());
+            return Err(Error::new(ErrorKind::AlignFailed, Side::Client).because(text));
+        }
+        if head.ends_with_ready() {
+            self.replay.stop();
+            return Ok(FromServer::Forward);
+        }
+        if self.may_replay(frame, &head) {
+            self.replay.refused();
+            self.ledger.void_to_sync(|_| ());
+            self.ledger.skip_head();
+            if let Some(statement) = server.parsed.forget(head.statement) {
+                self.stale = Some(statement);
+            }
+            return Ok(FromServer::Swallow);
+        }
+        self.replay.stop();
+        let renamed = if head.action == Action::Rename { self.renames.front().cloned() } else { None };
+        self.void_batch(server);
+        match renamed {
+            Some(name) if backend::sqlstate(frame.body) == b"42P05" => {
+                let name = String::from_utf8_lossy(&name).into_owned();
+                encode::error(to_client.end(), &Error::new(ErrorKind::DuplicateStatement, Side::Client).about(&name));
+                Ok(FromServer::Swallow)
+            }
+            _ => Ok(FromServer::Forward),
+        }
+    }
+
+    /// PROTOCOL 10: a shared statement's result type changed under it, and nobody saw anything of this batch yet.
+    fn may_replay(&self, frame: &Frame<'_>, head: &Owed) -> bool {
+        self.replay.can()
+            && matches!(head.kind, Kind::Bind | Kind::DescribeStatement)
+            && head.statement != 0
+            && self.ledger.readies() == 1
+            && backend::sqlstate(frame.body) == b"0A000"
+            && backend::field(frame.body, b'R').is_none_or(|routine| routine == b"RevalidateCachedQuery")
+    }
+
+    /// What the server skips did not happen.
+    fn void_batch(&mut self, server: &mut ServerState) {
+        let Session { ledger, statements, effects, renames, evicted, .. } = self;
+        let found = ledger.void_to_sync(|owed| match (owed.kind, owed.action) {
+            (Kind::Parse, Action::Rename) => {
+                renames.pop_front();
+            }
+            (Kind::Parse, Action::Fake) => statements.forget(owed.slot),
+            (Kind::Parse, _) => {
+                statements.forget(owed.slot);
+                server.parsed.forget(owed.statement);
+            }
+            (Kind::Close, Action::Skip) => evicted.pop_front().into_iter().for_each(|old| server.parsed.relearn(old)),
+            (Kind::Close, _) => statements.restore(owed.slot),
+            (_, Action::Tag(_)) => {
+                effects.pop_front();
+            }
+            _ => {}
+        });
+        if !found {
+            self.batch = Batch::Failed;
+        }
+    }
+
+    fn ready(&mut self, frame: &Frame<'_>, server: &mut ServerState) -> Result<FromServer, Error> {
+        let status = backend::ready_for_query(frame.body).map_err(|malformed| Error::desync(malformed.0))?;
+        let head = self.ledger.pop().filter(Owed::ends_with_ready).ok_or_else(|| self.desync(back::READY_FOR_QUERY))?;
+        self.status = status;
+        self.copy_in = false;
+        if head.action == Action::Skip {
+            if self.replay.is_refused() {
+                return Ok(FromServer::Replay);
+            }
+            self.verified = true;
+            return Ok(FromServer::Swallow);
+        }
+        if self.resetting {
+            self.resetting = false;
+            self.reset(server);
+        }
+        if self.mode == PoolMode::Statement && status != TxStatus::Idle {
+            return Err(Error::new(ErrorKind::StatementMode, Side::Client));
+        }
+        Ok(FromServer::Forward)
+    }
+}

@@ -1,0 +1,204 @@
+//! [pure] The replies that a server owes, in order.
+//!
+//! Each message that will be answered puts an entry here; each answer takes one off. An error in an extended batch
+//! voids what stands before the next Sync, as the server skips it (manual, "Pipelining"). Only an empty ledger mints
+//! `Settled`, without which no server returns to a pool.
+
+use std::collections::VecDeque;
+
+use crate::wire::backend::TxStatus;
+
+/// The message that an entry answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    Bind,
+    Close,
+    DescribePortal,
+    DescribeStatement,
+    Execute,
+    Function,
+    Parse,
+    Query,
+    Sync,
+}
+
+/// What becomes of the answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// The server sends nothing: we author the answer when its turn comes.
+    Fake,
+    /// It goes to the client.
+    Forward,
+    /// It goes to the client with the client's own statement name in an error's text.
+    Rename,
+    /// We sent the message: nobody sees its answer.
+    Skip,
+    /// It is an empty query in place of DEALLOCATE: EmptyQueryResponse becomes this command's tag.
+    Tag(&'static str),
+}
+
+/// One reply owed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Owed {
+    pub kind: Kind,
+    pub action: Action,
+    /// The shared statement that the message speaks of; 0 for none.
+    pub statement: u64,
+    /// The client's slot for it (`prepared::Statements`); `NO_SLOT` for none.
+    pub slot: u32,
+}
+
+/// No slot of a client.
+pub const NO_SLOT: u32 = u32::MAX;
+
+impl Owed {
+    pub const fn new(kind: Kind, action: Action) -> Owed {
+        Owed { kind, action, statement: 0, slot: NO_SLOT }
+    }
+
+    pub const fn of(mut self, statement: u64, slot: u32) -> Owed {
+        self.statement = statement;
+        self.slot = slot;
+        self
+    }
+
+    /// Whether a ReadyForQuery ends it.
+    pub fn ends_with_ready(&self) -> bool {
+        matches!(self.kind, Kind::Query | Kind::Sync | Kind::Function)
+    }
+}
+
+/// Proof that a server owes nothing and stands outside a transaction. Only this file makes one.
+#[derive(Debug)]
+#[must_use = "a settled server should return to its pool"]
+pub struct Settled(());
+
+impl Settled {
+    /// What a login or a clean-up ends with: its ReadyForQuery, and nothing sent behind it.
+    pub fn after(status: TxStatus) -> Option<Settled> {
+        (status == TxStatus::Idle).then_some(Settled(()))
+    }
+}
+
+/// The queue. Its capacity is kept between transactions, up to `KEEP` entries.
+#[derive(Debug, Default)]
+pub struct Ledger {
+    owed: VecDeque<Owed>,
+}
+
+const KEEP: usize = 64;
+
+impl Ledger {
+    pub fn push(&mut self, owed: Owed) {
+        self.owed.push_back(owed);
+    }
+
+    pub fn head(&self) -> Option<&Owed> {
+        self.owed.front()
+    }
+
+    pub fn pop(&mut self) -> Option<Owed> {
+        self.owed.pop_front()
+    }
+
+    /// Takes the head off if it is a reply that we author ourselves.
+    pub fn pop_fake(&mut self) -> Option<Owed> {
+        self.owed.pop_front_if(|owed| owed.action == Action::Fake)
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.owed.is_empty()
+    }
+
+    pub fn len(&self) -> usize {
+        self.owed.len()
+    }
+
+    /// How many ReadyForQuery messages are owed.
+    pub fn readies(&self) -> usize {
+        self.owed.iter().filter(|owed| owed.ends_with_ready()).count()
+    }
+
+    /// An error in an extended batch: all that stands before the next Sync goes to `void`. True if there was a Sync;
+    /// without one the server skips whatever comes until it.
+    pub fn void_to_sync(&mut self, mut void: impl FnMut(Owed)) -> bool {
+        while let Some(owed) = self.owed.front() {
+            if owed.kind == Kind::Sync {
+                return true;
+            }
+            void(*owed);
+            self.owed.pop_front();
+        }
+        false
+    }
+
+    /// CopyInResponse: a server that reads COPY data ignores the Syncs that were sent right behind the Execute.
+    pub fn forget_syncs_behind_head(&mut self) {
+        while self.owed.get(1).is_some_and(|owed| owed.kind == Kind::Sync) {
+            self.owed.remove(1);
+        }
+    }
+
+    /// The Sync at the head is to be answered to nobody (its batch is sent again).
+    pub fn skip_head(&mut self) {
+        if let Some(owed) = self.owed.front_mut() {
+            owed.action = Action::Skip;
+        }
+    }
+
+    /// The proof, if nothing is owed and the server said `I`.
+    pub fn settled(&self, status: TxStatus) -> Option<Settled> {
+        (self.owed.is_empty() && status == TxStatus::Idle).then_some(Settled(()))
+    }
+
+    /// Gives back what a long pipeline made it grow to.
+    pub fn shrink(&mut self) {
+        if self.owed.capacity() > KEEP && self.owed.is_empty() {
+            self.owed = VecDeque::new();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn owed(kind: Kind) -> Owed {
+        Owed::new(kind, Action::Forward)
+    }
+
+    #[test]
+    fn an_error_voids_up_to_the_next_sync_only() {
+        let mut ledger = Ledger::default();
+        for kind in [Kind::Parse, Kind::Bind, Kind::Query, Kind::Sync, Kind::Parse, Kind::Sync] {
+            ledger.push(owed(kind));
+        }
+        let mut voided = 0;
+        assert!(ledger.void_to_sync(|_| voided += 1));
+        assert_eq!((voided, ledger.len(), ledger.readies()), (3, 3, 2));
+        ledger.pop();
+        ledger.pop();
+        ledger.pop();
+        assert!(!ledger.void_to_sync(|_| ()));
+    }
+
+    #[test]
+    fn only_an_empty_ledger_outside_a_transaction_settles() {
+        let mut ledger = Ledger::default();
+        assert!(ledger.settled(TxStatus::Idle).is_some());
+        assert!(ledger.settled(TxStatus::InBlock).is_none());
+        assert!(ledger.settled(TxStatus::Failed).is_none());
+        ledger.push(owed(Kind::Sync));
+        assert!(ledger.settled(TxStatus::Idle).is_none());
+    }
+
+    #[test]
+    fn copy_in_forgets_the_syncs_right_behind_its_execute() {
+        let mut ledger = Ledger::default();
+        for kind in [Kind::Execute, Kind::Sync, Kind::Sync, Kind::Query, Kind::Sync] {
+            ledger.push(owed(kind));
+        }
+        ledger.forget_syncs_behind_head();
+        assert_eq!(ledger.len(), 3);
+    }
+}

@@ -1,0 +1,347 @@
+//! [pure] One conversation between a client and the servers that it is lent, without sockets.
+//!
+//! `client` judges what the client sends, `server` what a server answers; both say what becomes of the frame and
+//! write what we author into an `Outbox`. `settled` mints the proof that the server may go back. What is kept here
+//! follows the client: its settings, its prepared statements, its unnamed statement, its pin.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use crate::config::PoolMode;
+use crate::error::{Error, Kind as ErrorKind, Side};
+use crate::sql::Lexical;
+use crate::wire::backend::TxStatus;
+use crate::wire::{back, encode, frame, front};
+
+mod from_client;
+mod from_server;
+pub mod ledger;
+pub mod outbox;
+pub mod pin;
+pub mod prepared;
+mod replay;
+pub mod settings;
+
+use ledger::{Action, Kind, Ledger, Owed, Settled};
+use outbox::Outbox;
+use pin::Pin;
+use prepared::{Effect, Intern, Parsed, Statement, Statements, Unnamed};
+use replay::Replay;
+use settings::Settings;
+
+/// A Query or Parse is collected up to this size to be read; a longer one is passed on unread and pins.
+pub const COLLECT: usize = 64 << 10;
+
+/// A message, or as much of it as is there.
+#[derive(Clone, Copy, Debug)]
+pub struct Frame<'a> {
+    pub header: frame::Header,
+    /// The body's bytes that have arrived; all of them if the frame is whole.
+    pub body: &'a [u8],
+}
+
+impl Frame<'_> {
+    pub fn whole(&self) -> bool {
+        self.body.len() + frame::HEADER == self.header.len
+    }
+}
+
+/// What becomes of a client's frame.
+#[derive(Debug, PartialEq, Eq)]
+pub enum FromClient {
+    /// To the server as it is.
+    Forward,
+    /// The first bytes (header included) were replaced by what is in the outbox; the rest goes as it is.
+    Replaced { taken: usize },
+    /// Nowhere.
+    Swallow,
+    /// Terminate: the client leaves.
+    Terminate,
+}
+
+/// What becomes of a server's frame.
+#[derive(Debug, PartialEq, Eq)]
+pub enum FromServer {
+    /// To the client as it is.
+    Forward,
+    /// The batch is to be sent again from `Session::replayed`; the frame goes nowhere.
+    Replay,
+    /// Nowhere.
+    Swallow,
+}
+
+/// Where the client stands in the extended protocol.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Batch {
+    /// No extended message since the last Sync.
+    #[default]
+    Closed,
+    /// Messages without their Sync yet.
+    Open,
+    /// The server answered with an error: what comes until the Sync is skipped.
+    Failed,
+}
+
+/// What a server connection has of sessions: travels with it.
+#[derive(Debug)]
+pub struct ServerState {
+    pub parsed: Parsed,
+    /// What its session has now.
+    pub known: Arc<Settings>,
+    /// What it had after login: where RESET and DISCARD ALL lead.
+    pub base: Arc<Settings>,
+}
+
+impl ServerState {
+    pub fn new(base: Arc<Settings>, max_prepared_statements: usize) -> ServerState {
+        ServerState { parsed: Parsed::new(max_prepared_statements), known: Arc::clone(&base), base }
+    }
+}
+
+/// What a session is made with.
+pub struct Origin {
+    pub mode: PoolMode,
+    /// What the client was told at login, with its startup settings over it.
+    pub settings: Arc<Settings>,
+    pub intern: Arc<dyn Intern>,
+    /// Named statements follow the client (`max_prepared_statements` is not 0).
+    pub prepared: bool,
+}
+
+/// One client's conversation.
+pub struct Session {
+    mode: PoolMode,
+    ledger: Ledger,
+    status: TxStatus,
+    batch: Batch,
+    copy_in: bool,
+    pin: Option<Pin>,
+
+    /// Named statements are renamed and follow the client.
+    tracking: bool,
+    statements: Statements,
+    unnamed: Unnamed,
+    /// The last unnamed Parse without its name; kept as a buffer, so that a steady client allocates nothing.
+    unnamed_rest: Vec<u8>,
+    unnamed_effect: Option<Effect>,
+    /// A large unnamed Parse in this batch that no Bind took yet.
+    large_unbound: bool,
+    /// What executing the unnamed portal does.
+    portal_effect: Option<Effect>,
+    /// Effects of the `Action::Tag` entries in the ledger, in order.
+    effects: VecDeque<Effect>,
+    /// Client's names for the `Action::Rename` entries in the ledger, in order.
+    renames: VecDeque<Box<[u8]>>,
+    /// Statements of the `Close` entries with `Action::Skip` in the ledger, in order.
+    evicted: VecDeque<Arc<Statement>>,
+    intern: Arc<dyn Intern>,
+
+    wanted: Arc<Settings>,
+    startup: Arc<Settings>,
+    standard_conforming_strings: bool,
+    /// A server took these settings once: they may go in the same write as a statement.
+    verified: bool,
+    /// A RESET ALL runs alone: what the server reports until ReadyForQuery is its own default.
+    resetting: bool,
+    replay: Replay,
+    /// The statement that a refused batch is to parse anew.
+    stale: Option<Arc<Statement>>,
+}
+
+impl Session {
+    pub fn new(origin: Origin) -> Session {
+        let conforming = conforming(&origin.settings);
+        Session {
+            mode: origin.mode,
+            ledger: Ledger::default(),
+            status: TxStatus::Idle,
+            batch: Batch::Closed,
+            copy_in: false,
+            pin: None,
+            tracking: origin.prepared && origin.mode != PoolMode::Session,
+            statements: Statements::default(),
+            unnamed: Unnamed::None,
+            unnamed_rest: Vec::new(),
+            unnamed_effect: None,
+            large_unbound: false,
+            portal_effect: None,
+            effects: VecDeque::new(),
+            renames: VecDeque::new(),
+            evicted: VecDeque::new(),
+            intern: origin.intern,
+            startup: Arc::clone(&origin.settings),
+            wanted: origin.settings,
+            standard_conforming_strings: conforming,
+            verified: false,
+            resetting: false,
+            replay: Replay::default(),
+            stale: None,
+        }
+    }
+
+    /// How many bytes of a client's frame must be there before `client` can judge it.
+    pub fn client_needs(header: &frame::Header) -> usize {
+        match header.tag {
+            front::QUERY | front::PARSE | front::BIND | front::DESCRIBE | front::CLOSE | front::EXECUTE => {
+                header.len.min(COLLECT)
+            }
+            _ => frame::HEADER,
+        }
+    }
+
+    /// The same for a server's frame.
+    pub fn server_needs(header: &frame::Header) -> usize {
+        match header.tag {
+            back::READY_FOR_QUERY | back::PARAMETER_STATUS | back::COMMAND_COMPLETE | back::ERROR | back::NOTICE => {
+                header.len.min(COLLECT)
+            }
+            _ => frame::HEADER,
+        }
+    }
+
+    /// Whether a frame of an idle client needs a server at all; if not, `unattended` answers it.
+    pub fn wants_server(&self, tag: u8) -> bool {
+        match tag {
+            front::SYNC => self.batch == Batch::Open,
+            front::FLUSH | front::TERMINATE | front::COPY_DATA | front::COPY_DONE | front::COPY_FAIL => false,
+            _ => self.batch != Batch::Failed,
+        }
+    }
+
+    /// Judges a frame that needs no server: a bare Sync is answered, leftovers of a COPY or of a refused batch go nowhere.
+    pub fn unattended(&mut self, frame: Frame<'_>, to_client: &mut Outbox<'_>) -> FromClient {
+        match frame.header.tag {
+            front::TERMINATE => return FromClient::Terminate,
+            front::SYNC => {
+                self.batch = Batch::Closed;
+                encode::ready_for_query(to_client.end(), TxStatus::Idle);
+            }
+            _ => {}
+        }
+        FromClient::Swallow
+    }
+
+    /// The request that waits for a server is refused: an error, and the ReadyForQuery that ends a simple query. The
+    /// rest of an extended batch goes to `unattended` until its Sync. Returns false if the refused frame is to be
+    /// swallowed by the caller and nothing more is owed for it.
+    pub fn refuse(&mut self, tag: u8, error: &Error, to_client: &mut Outbox<'_>) {
+        encode::error(to_client.end(), error);
+        match tag {
+            front::QUERY | front::FUNCTION_CALL => encode::ready_for_query(to_client.end(), TxStatus::Idle),
+            _ => self.batch = Batch::Failed,
+        }
+    }
+
+    /// A server was lent: what makes it this client's goes in front of everything else.
+    pub fn attach(&mut self, server: &mut ServerState, to_server: &mut Outbox<'_>) {
+        self.status = TxStatus::Idle;
+        if self.mode == PoolMode::Session && self.verified {
+            return;
+        }
+        if settings::agree(&mut self.wanted, &mut server.known) {
+            self.verified = true;
+            return;
+        }
+        if let Some(text) = server.known.alignment(&self.wanted) {
+            encode::query(to_server.end(), text.as_bytes());
+            self.ledger.push(Owed::new(Kind::Query, Action::Skip));
+        }
+        server.known = Arc::clone(&self.wanted);
+    }
+
+    /// While settings that no server took before are on their way, nothing else may be sent.
+    pub fn holds_client(&self) -> bool {
+        !self.verified && !self.ledger.is_empty()
+    }
+
+    /// The server goes, settled or not: what the next one must be told again.
+    pub fn detach(&mut self) {
+        if let Unnamed::Known { on_server } = &mut self.unnamed {
+            *on_server = false;
+        }
+        if matches!(self.unnamed, Unnamed::Large) {
+            self.unnamed = Unnamed::None;
+        }
+        self.ledger.shrink();
+        self.replay.stop();
+    }
+
+    /// The proof that the server may go back, if it may: nothing owed, no batch open, outside a transaction, no pin.
+    pub fn settled(&self) -> Option<Settled> {
+        let free = self.batch != Batch::Open && !self.copy_in && self.pin.is_none();
+        if free && self.mode != PoolMode::Session { self.ledger.settled(self.status) } else { None }
+    }
+
+    /// The same for a client that leaves, whatever its pool mode: its server may be cleaned and kept.
+    pub fn settled_at_end(&self) -> Option<Settled> {
+        let free = self.batch != Batch::Open && !self.copy_in && self.pin.is_none();
+        if free { self.ledger.settled(self.status) } else { None }
+    }
+
+    /// Nothing is in flight: the client holds its server only for a transaction, a pin or its pool mode.
+    pub fn quiet(&self) -> bool {
+        self.ledger.is_empty() && self.batch != Batch::Open && !self.copy_in
+    }
+
+    pub fn in_transaction(&self) -> bool {
+        self.status != TxStatus::Idle
+    }
+
+    pub fn pin(&self) -> Option<Pin> {
+        self.pin
+    }
+
+    /// After `FromServer::Replay`: frees the stale statement's name and gives the batch that is to be judged again.
+    pub fn replayed(&mut self, to_server: &mut Outbox<'_>) -> Vec<u8> {
+        if let Some(stale) = self.stale.take() {
+            encode::close_statement(to_server.end(), &stale.name);
+            self.ledger.push(Owed::new(Kind::Close, Action::Skip));
+            self.evicted.push_back(stale);
+        }
+        self.replay.take()
+    }
+
+    fn pin_for(&mut self, pin: Pin) {
+        if self.mode != PoolMode::Session {
+            self.pin.get_or_insert(pin);
+        }
+    }
+
+    fn lexical(&self) -> Lexical {
+        Lexical { standard_conforming_strings: self.standard_conforming_strings }
+    }
+
+    fn apply(&mut self, effect: Effect) {
+        match effect {
+            Effect::Deallocate(name) => {
+                self.statements.remove(&name);
+            }
+            Effect::DeallocateAll => self.statements.clear(),
+        }
+    }
+
+    /// RESET ALL or DISCARD ALL went through: the server is as after login, the client as after its startup packet.
+    fn reset(&mut self, server: &mut ServerState) {
+        server.known = Arc::clone(&server.base);
+        self.wanted = Arc::clone(&self.startup);
+        self.standard_conforming_strings = conforming(&self.wanted);
+    }
+
+    fn settings_changed(&mut self, name: &str, value: &str, server: &mut ServerState) {
+        let mut changed = Settings::clone(&self.wanted);
+        changed.set(name, value);
+        self.wanted = Arc::new(changed);
+        server.known = Arc::clone(&self.wanted);
+        self.standard_conforming_strings = conforming(&self.wanted);
+    }
+
+    fn desync(&self, tag: u8) -> Error {
+        let owed = self.ledger.head().map(|owed| owed.kind);
+        Error::new(ErrorKind::ServerDesync, Side::Server)
+            .because(format_args!("{:?} while {owed:?} was owed", char::from(tag)))
+    }
+}
+
+fn conforming(settings: &Settings) -> bool {
+    settings.get("standard_conforming_strings").is_none_or(|value| value == "on")
+}

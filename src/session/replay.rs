@@ -1,0 +1,84 @@
+//! [pure] The bytes of a batch that can be sent again, and until when.
+//!
+//! A batch that starts with the Bind of a shared statement may meet "cached plan must not change result type"
+//! (0A000): PostgreSQL refused it before running it. Outside a transaction, with nothing of its answer forwarded, the
+//! statement is parsed anew and the batch sent once more.
+
+/// A batch longer than this is not kept: its error goes to the client.
+const LIMIT: usize = 8 << 10;
+
+/// The recording of one batch.
+#[derive(Debug, Default)]
+pub struct Replay {
+    state: State,
+    /// As the client wrote them. Kept as a buffer between batches.
+    bytes: Vec<u8>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum State {
+    /// Not recording: start waits for the next batch.
+    #[default]
+    Off,
+    Recording,
+    /// The batch has its Sync: it can be sent again until a byte of its answer is forwarded.
+    Complete,
+    /// Its first try was refused; the ReadyForQuery of that try is awaited.
+    Refused,
+}
+
+impl Replay {
+    pub fn start(&mut self) {
+        self.bytes.clear();
+        self.state = State::Recording;
+    }
+
+    /// A frame of the batch, whole; None: a part of it was not there to be kept.
+    pub fn record(&mut self, tag: u8, body: Option<&[u8]>) {
+        if self.state != State::Recording {
+            return self.stop_if_complete();
+        }
+        match body {
+            Some(body) if self.bytes.len() + body.len() + 5 <= LIMIT => {
+                self.bytes.push(tag);
+                self.bytes.extend((body.len() as u32 + 4).to_be_bytes());
+                self.bytes.extend_from_slice(body);
+            }
+            _ => self.stop(),
+        }
+    }
+
+    pub fn complete(&mut self) {
+        if self.state == State::Recording {
+            self.state = State::Complete;
+        }
+    }
+
+    /// A second batch was sent behind it: the order of answers could not be kept.
+    fn stop_if_complete(&mut self) {
+        if self.state == State::Complete {
+            self.stop();
+        }
+    }
+
+    pub fn can(&self) -> bool {
+        self.state == State::Complete
+    }
+
+    pub fn refused(&mut self) {
+        self.state = State::Refused;
+    }
+
+    pub fn is_refused(&self) -> bool {
+        self.state == State::Refused
+    }
+
+    pub fn stop(&mut self) {
+        self.state = State::Off;
+    }
+
+    pub fn take(&mut self) -> Vec<u8> {
+        self.state = State::Off;
+        std::mem::take(&mut self.bytes)
+    }
+}

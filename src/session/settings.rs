@@ -1,0 +1,236 @@
+//! [pure] Session settings: what a client wants, what a server has, and the text that brings the second to the first.
+//!
+//! A client's settings are those that the server reports and lets us follow (`FOLLOWED`), and what its startup
+//! packet asked for. They travel as one shared value, so that a client and a server that agree compare by pointer.
+
+use std::sync::Arc;
+
+/// Parameters that PostgreSQL reports (GUC_REPORT) and a session may change: `SET` on them is followed by what the
+/// server reports. The rest of the reported ones are facts of the server or of its user.
+pub const FOLLOWED: &[&str] = &[
+    "application_name",
+    "client_encoding",
+    "DateStyle",
+    "default_transaction_read_only",
+    "IntervalStyle",
+    "scram_iterations",
+    "search_path",
+    "standard_conforming_strings",
+    "TimeZone",
+];
+
+/// Settings on which the analysis of a statement's text depends: statements are shared only among equal ones.
+const PARSE_RELEVANT: &[&str] = &[
+    "backslash_quote",
+    "client_encoding",
+    "role",
+    "search_path",
+    "standard_conforming_strings",
+    "transform_null_equals",
+];
+
+/// The name as PostgreSQL spells it, if it is one that we follow.
+pub fn followed(name: &str) -> Option<&'static str> {
+    FOLLOWED.iter().copied().find(|known| known.eq_ignore_ascii_case(name))
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Setting {
+    name: Box<str>,
+    value: Box<str>,
+}
+
+/// Names and values, sorted by lower-case name. Cheap to compare, never changed in place while shared.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Settings {
+    entries: Vec<Setting>,
+}
+
+impl Settings {
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.place(name).ok().and_then(|at| self.entries.get(at)).map(|entry| &*entry.value)
+    }
+
+    pub fn set(&mut self, name: &str, value: &str) {
+        let setting = Setting { name: name.into(), value: value.into() };
+        match self.place(name) {
+            Ok(at) => self.entries[at].value = setting.value,
+            Err(at) => self.entries.insert(at, setting),
+        }
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.entries.iter().map(|entry| (&*entry.name, &*entry.value))
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    fn place(&self, name: &str) -> Result<usize, usize> {
+        self.entries.binary_search_by(|entry| lower(&entry.name).cmp(lower(name)))
+    }
+
+    /// This, with everything that `other` has set over it.
+    pub fn overlaid(&self, other: &Settings) -> Settings {
+        let mut all = self.clone();
+        other.iter().for_each(|(name, value)| all.set(name, value));
+        all
+    }
+
+    /// The bytes that make two equal texts different statements.
+    pub fn parse_scope(&self) -> Vec<u8> {
+        let mut scope = Vec::new();
+        for (name, value) in self.iter().filter(|(name, _)| is_parse_relevant(name)) {
+            scope.extend(name.bytes().map(|b| b.to_ascii_lowercase()));
+            scope.push(0);
+            scope.extend(value.bytes());
+            scope.push(0);
+        }
+        scope
+    }
+
+    /// The text of one simple Query that makes a server that has `self` have `wanted`; None if they agree.
+    pub fn alignment(&self, wanted: &Settings) -> Option<String> {
+        let mut text = String::new();
+        for (name, value) in wanted.iter() {
+            if self.get(name) != Some(value) {
+                push_set(&mut text, name, value);
+            }
+        }
+        for (name, _) in self.iter().filter(|(name, _)| wanted.get(name).is_none()) {
+            text.push_str("RESET ");
+            push_identifier(&mut text, name);
+            text.push(';');
+        }
+        (!text.is_empty()).then_some(text)
+    }
+}
+
+fn lower(name: &str) -> impl Iterator<Item = u8> {
+    name.bytes().map(|b| b.to_ascii_lowercase())
+}
+
+fn is_parse_relevant(name: &str) -> bool {
+    PARSE_RELEVANT.iter().any(|known| known.eq_ignore_ascii_case(name))
+}
+
+/// A followed setting by SET, which is cheapest; any other by set_config, which reads a value as the startup packet
+/// does, lists and their quotes included.
+fn push_set(text: &mut String, name: &str, value: &str) {
+    let by_set = followed(name).is_some_and(|known| known != "search_path");
+    if by_set {
+        text.push_str("SET ");
+        push_identifier(text, name);
+        text.push_str(" TO ");
+        push_literal(text, value);
+    } else {
+        text.push_str("SELECT pg_catalog.set_config(");
+        push_literal(text, name);
+        text.push(',');
+        push_literal(text, value);
+        text.push_str(",false)");
+    }
+    text.push(';');
+}
+
+/// A literal that reads the same whatever standard_conforming_strings is.
+fn push_literal(text: &mut String, value: &str) {
+    if value.contains('\\') {
+        text.push('E');
+    }
+    text.push('\'');
+    for c in value.chars() {
+        if matches!(c, '\'' | '\\') {
+            text.push(c);
+        }
+        text.push(c);
+    }
+    text.push('\'');
+}
+
+/// A possibly qualified name (`app.user_id`), each part quoted where it is no plain lower-case word.
+fn push_identifier(text: &mut String, name: &str) {
+    for (i, part) in name.split('.').enumerate() {
+        if i > 0 {
+            text.push('.');
+        }
+        let plain = part.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') && !part.is_empty();
+        if plain && !part.starts_with(|c: char| c.is_ascii_digit()) {
+            text.push_str(part);
+        } else {
+            text.push('"');
+            text.push_str(&part.replace('"', "\"\""));
+            text.push('"');
+        }
+    }
+}
+
+/// Whether two shared settings agree; if they do without being the same value, both become one of the two, so that
+/// the next look is a comparison of pointers.
+pub fn agree(a: &mut Arc<Settings>, b: &mut Arc<Settings>) -> bool {
+    if Arc::ptr_eq(a, b) {
+        return true;
+    }
+    if a != b {
+        return false;
+    }
+    // All pairs converge on one value: the lower address wins.
+    if Arc::as_ptr(a) < Arc::as_ptr(b) {
+        *b = Arc::clone(a);
+    } else {
+        *a = Arc::clone(b);
+    }
+    true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings(pairs: &[(&str, &str)]) -> Settings {
+        let mut all = Settings::default();
+        pairs.iter().for_each(|(name, value)| all.set(name, value));
+        all
+    }
+
+    #[test]
+    fn names_compare_without_case() {
+        let mut s = settings(&[("DateStyle", "ISO"), ("b", "1")]);
+        s.set("datestyle", "German");
+        assert_eq!(s.get("DATESTYLE"), Some("German"));
+        assert_eq!(s.iter().count(), 2);
+    }
+
+    #[test]
+    fn the_difference_is_one_query() {
+        let has = settings(&[("TimeZone", "UTC"), ("statement_timeout", "5s")]);
+        let wants = settings(&[("TimeZone", "Europe/O'x\\"), ("search_path", "a, \"B\""), ("app.id", "7")]);
+        assert_eq!(
+            has.alignment(&wants).as_deref(),
+            Some(
+                "SELECT pg_catalog.set_config('app.id','7',false);\
+                 SELECT pg_catalog.set_config('search_path','a, \"B\"',false);\
+                 SET TimeZone TO E'Europe/O''x\\\\';RESET statement_timeout;"
+            )
+        );
+        assert_eq!(wants.alignment(&wants.clone()), None);
+    }
+
+    #[test]
+    fn equal_settings_become_one_value() {
+        let mut a = Arc::new(settings(&[("x", "1")]));
+        let mut b = Arc::new(settings(&[("X", "1")]));
+        assert!(!agree(&mut a, &mut b), "the spelling differs");
+        b = Arc::new(settings(&[("x", "1")]));
+        assert!(agree(&mut a, &mut b) && Arc::ptr_eq(&a, &b));
+    }
+
+    #[test]
+    fn only_parse_relevant_settings_make_a_scope() {
+        let a = settings(&[("application_name", "a"), ("search_path", "x")]);
+        let b = settings(&[("application_name", "b"), ("SEARCH_PATH", "x")]);
+        assert_eq!(a.parse_scope(), b.parse_scope());
+        assert_ne!(a.parse_scope(), settings(&[("search_path", "y")]).parse_scope());
+    }
+}

@@ -36,6 +36,7 @@ pub mod config;
 pub mod demo;
 pub mod error;
 pub mod net;
+pub mod pool;
 pub mod session;
 pub mod sql;
 pub mod wire;

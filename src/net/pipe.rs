@@ -1,0 +1,242 @@
+//! One direction of a conversation: read, judged, written; three cursors over one buffer, `done <= judged <= end`.
+//!
+//! What passes untouched is written from the buffer into which it was read. What we author stands in `staged` and goes
+//! out first, in the same system call. A frame longer than the buffer is streamed: `through` bytes pass unjudged, or
+//! `void` bytes are dropped.
+
+use std::io;
+use std::task::{Context, Poll};
+
+use super::buffer::{Buffer, LARGE};
+use super::stream::Stream;
+
+/// The bytes on their way from one peer to the other.
+#[derive(Debug, Default)]
+pub struct Pipe {
+    buffer: Buffer,
+    /// Up to here written.
+    done: usize,
+    /// Up to here approved.
+    judged: usize,
+    /// Up to here read.
+    end: usize,
+    staged: Vec<u8>,
+    staged_done: usize,
+    /// Bytes of the present frame that still have to come and pass.
+    through: usize,
+    /// Bytes of the present frame that still have to come and go nowhere.
+    void: usize,
+    /// The last read filled the buffer: the next one may take a large one.
+    bulk: bool,
+}
+
+/// What `staged` may keep of its capacity when nothing is pending.
+const STAGED_KEEP: usize = 512;
+
+/// What one read led to.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Read {
+    Bytes,
+    /// The peer ended its side.
+    End,
+    /// No room until something is written.
+    Full,
+}
+
+impl Pipe {
+    /// What was read and not judged.
+    pub fn unjudged(&self) -> &[u8] {
+        &self.buffer.bytes()[self.judged..self.end]
+    }
+
+    /// Splits off what a judge needs: the place for authored bytes, the approved span before them, the unjudged bytes.
+    pub fn parts(&mut self) -> (&mut Vec<u8>, &[u8], &[u8]) {
+        let bytes = self.buffer.bytes();
+        (&mut self.staged, &bytes[self.done..self.judged], &bytes[self.judged..self.end])
+    }
+
+    /// The approved span was copied in front of what we author.
+    pub fn folded(&mut self) {
+        self.done = self.judged;
+    }
+
+    /// The frame of this length passes as it is, as much of it as is there; the rest when it comes.
+    pub fn pass(&mut self, len: usize) {
+        let here = len.min(self.end - self.judged);
+        self.judged += here;
+        self.through = len - here;
+    }
+
+    /// `taken` bytes go nowhere (something authored stands for them), the rest of the frame passes.
+    pub fn replace(&mut self, taken: usize, len: usize) {
+        self.drop_judged(taken);
+        if len > taken {
+            self.pass(len - taken);
+        }
+    }
+
+    /// The frame of this length goes nowhere.
+    pub fn swallow(&mut self, len: usize) {
+        let here = len.min(self.end - self.judged);
+        self.drop_judged(here);
+        self.void = len - here;
+    }
+
+    /// Cuts bytes out behind the approved span, which is folded if it is not empty.
+    fn drop_judged(&mut self, count: usize) {
+        if self.done < self.judged {
+            self.staged.extend_from_slice(&self.buffer.bytes()[self.done..self.judged]);
+        }
+        self.judged += count;
+        self.done = self.judged;
+    }
+
+    /// Bytes in the middle of a frame that was judged: they pass or go nowhere. True while the frame's end is not there.
+    pub fn in_frame(&mut self) -> bool {
+        if self.through > 0 {
+            self.pass(self.through);
+        } else if self.void > 0 {
+            self.swallow(self.void);
+        }
+        self.through > 0 || self.void > 0
+    }
+
+    /// Whether a frame has passed in part only.
+    pub fn is_mid_frame(&self) -> bool {
+        self.through > 0 || self.void > 0
+    }
+
+    /// Appends bytes of ours behind everything approved.
+    pub fn author(&mut self) -> &mut Vec<u8> {
+        self.drop_judged(0);
+        &mut self.staged
+    }
+
+    pub fn has_pending(&self) -> bool {
+        self.staged_done < self.staged.len() || self.done < self.judged
+    }
+
+    pub fn pending(&self) -> usize {
+        self.staged.len() - self.staged_done + self.judged - self.done
+    }
+
+    pub fn has_unjudged(&self) -> bool {
+        self.judged < self.end
+    }
+
+    /// Reads once. The buffer is compacted or grown first where the unjudged bytes leave no room. Cancel-safe.
+    pub fn poll_fill(&mut self, from: &mut Stream, cx: &mut Context<'_>) -> Poll<io::Result<Read>> {
+        if !self.make_room() {
+            return Poll::Ready(Ok(Read::Full));
+        }
+        let end = self.end;
+        let room = &mut self.buffer.take()[end..];
+        let size = room.len();
+        match from.poll_read(cx, room) {
+            Poll::Ready(Ok(0)) => Poll::Ready(Ok(Read::End)),
+            Poll::Ready(Ok(n)) => {
+                self.end += n;
+                self.bulk = n == size;
+                Poll::Ready(Ok(Read::Bytes))
+            }
+            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+            Poll::Pending => {
+                self.rest();
+                Poll::Pending
+            }
+        }
+    }
+
+    fn make_room(&mut self) -> bool {
+        if self.done == self.end {
+            self.rewind();
+            if self.bulk && self.buffer.len() < LARGE {
+                self.buffer.grow(0..0);
+            }
+            return true;
+        }
+        if self.end < self.buffer.len() {
+            return true;
+        }
+        // Full. What is approved must be written first; a frame that must be seen whole may need the large size.
+        if self.done < self.judged {
+            return false;
+        }
+        let kept = self.judged..self.end;
+        let size = kept.len();
+        if self.judged > 0 {
+            self.buffer.compact(kept);
+        } else if self.buffer.len() < LARGE {
+            self.buffer.grow(kept);
+        } else {
+            return false;
+        }
+        (self.done, self.judged, self.end) = (0, 0, size);
+        true
+    }
+
+    fn rewind(&mut self) {
+        (self.done, self.judged, self.end) = (0, 0, 0);
+    }
+
+    /// Writes what is pending; Ready when all of it is out. Cancel-safe.
+    pub fn poll_drain(&mut self, to: &mut Stream, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while self.has_pending() {
+            let staged = &self.staged[self.staged_done..];
+            let span = &self.buffer.bytes()[self.done..self.judged];
+            let written = match to.poll_write(cx, staged, span) {
+                Poll::Ready(Ok(0)) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                Poll::Ready(Ok(n)) => n,
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                Poll::Pending => return Poll::Pending,
+            };
+            let from_staged = written.min(staged.len());
+            self.staged_done += from_staged;
+            self.done += written - from_staged;
+        }
+        self.staged.clear();
+        self.staged_done = 0;
+        match to.poll_flush(cx) {
+            Poll::Ready(Ok(())) => {
+                self.rest();
+                Poll::Ready(Ok(()))
+            }
+            other => other,
+        }
+    }
+
+    /// Nothing is held: the buffer goes back.
+    pub fn rest(&mut self) {
+        if self.done == self.end && !self.has_pending() {
+            self.rewind();
+            self.buffer.release();
+            if self.staged.capacity() > STAGED_KEEP {
+                self.staged = Vec::new();
+            }
+        }
+    }
+
+    /// A batch that is judged again comes before what has not been judged yet.
+    pub fn put_back(&mut self, bytes: &[u8]) -> bool {
+        let unjudged = self.unjudged().to_vec();
+        let total = bytes.len() + unjudged.len();
+        self.drop_judged(0);
+        if total > LARGE {
+            return false;
+        }
+        self.buffer.take();
+        if self.buffer.len() < total {
+            self.buffer.grow(0..0);
+        }
+        let room = self.buffer.take();
+        room[..bytes.len()].copy_from_slice(bytes);
+        room[bytes.len()..total].copy_from_slice(&unjudged);
+        (self.done, self.judged, self.end) = (0, 0, total);
+        true
+    }
+
+    /// Forgets everything: the peer is gone.
+    pub fn clear(&mut self) {
+        *self = Pipe::default();
+    }
+}

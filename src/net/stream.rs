@@ -1,0 +1,102 @@
+//! A connection of any sort: TCP, unix socket, or TLS over either.
+//!
+//! Reading and writing go through `poll_*`, so that both directions of a conversation progress in one poll.
+
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpStream, UnixStream};
+
+/// A plain or encrypted connection.
+pub enum Stream {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+    /// We are the TLS server.
+    TlsFromClient(Box<tokio_rustls::server::TlsStream<TcpStream>>),
+    /// We are the TLS client.
+    TlsToServer(Box<tokio_rustls::client::TlsStream<TcpStream>>),
+}
+
+macro_rules! each {
+    ($self:expr, $io:ident => $do:expr) => {
+        match $self {
+            Stream::Tcp($io) => $do,
+            Stream::Unix($io) => $do,
+            Stream::TlsFromClient($io) => $do,
+            Stream::TlsToServer($io) => $do,
+        }
+    };
+}
+
+impl Stream {
+    pub fn is_tls(&self) -> bool {
+        matches!(self, Stream::TlsFromClient(_) | Stream::TlsToServer(_))
+    }
+
+    /// Reads what is there. 0 bytes: the peer has ended its side. Cancel-safe.
+    pub fn poll_read(&mut self, cx: &mut Context<'_>, into: &mut [u8]) -> Poll<io::Result<usize>> {
+        let mut buf = ReadBuf::new(into);
+        let polled = each!(self, io => Pin::new(io).poll_read(cx, &mut buf));
+        polled.map_ok(|()| buf.filled().len())
+    }
+
+    /// Writes two slices in one system call, as far as the socket takes them. Cancel-safe.
+    pub fn poll_write(&mut self, cx: &mut Context<'_>, first: &[u8], second: &[u8]) -> Poll<io::Result<usize>> {
+        let one = match (first.is_empty(), second.is_empty()) {
+            (_, true) => first,
+            (true, false) => second,
+            (false, false) => {
+                let slices = [IoSlice::new(first), IoSlice::new(second)];
+                return each!(self, io => Pin::new(io).poll_write_vectored(cx, &slices));
+            }
+        };
+        each!(self, io => Pin::new(io).poll_write(cx, one))
+    }
+
+    /// Pushes out what TLS holds back; nothing to do for plain sockets.
+    pub fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Stream::Tcp(_) | Stream::Unix(_) => Poll::Ready(Ok(())),
+            Stream::TlsFromClient(io) => Pin::new(io).poll_flush(cx),
+            Stream::TlsToServer(io) => Pin::new(io).poll_flush(cx),
+        }
+    }
+
+    /// Ends our side: TLS close_notify and the socket's FIN.
+    pub fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        each!(self, io => Pin::new(io).poll_shutdown(cx))
+    }
+
+    /// Whether the kernel has reported something to read (data or an end) since the last read. No system call.
+    pub fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Stream::Tcp(io) => io.poll_read_ready(cx),
+            Stream::Unix(io) => io.poll_read_ready(cx),
+            Stream::TlsFromClient(io) => io.get_ref().0.poll_read_ready(cx),
+            Stream::TlsToServer(io) => io.get_ref().0.poll_read_ready(cx),
+        }
+    }
+}
+
+/// The same as tokio's traits, for the logins, which read and write as ordinary async code.
+impl AsyncRead for Stream {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        each!(self.get_mut(), io => Pin::new(io).poll_read(cx, buf))
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        each!(self.get_mut(), io => Pin::new(io).poll_write(cx, buf))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Stream::poll_flush(self.get_mut(), cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Stream::poll_shutdown(self.get_mut(), cx)
+    }
+}

@@ -1,0 +1,501 @@
+//! [pure] Who is lent what: idle connections, the queue of those who wait, and how many connections may be opened.
+//!
+//! A pool stands before one or more servers (*nodes*). Sizes count per node, since they protect a node's
+//! max_connections. Waiters are served first come, first served, and are given a connection directly; idle
+//! connections are taken last in, first out, so that the pool can shrink. Time is an argument.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+/// How many connections of a pool may be on their way at once, per node.
+pub const DIAL_WIDTH: usize = 8;
+
+/// The first pause after a failed dial; it doubles up to `Limits::retry_cap`.
+const RETRY_FIRST: Duration = Duration::from_millis(20);
+
+/// The pool's bounds, replaced whole by a reload.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Limits {
+    /// Connections per node; 0: unbounded.
+    pub size: usize,
+    pub min_size: usize,
+    /// That many more once the first waiter has waited for `reserve_after`.
+    pub reserve: usize,
+    pub reserve_after: Duration,
+    pub round_robin: bool,
+    pub lifetime: Duration,
+    pub idle_timeout: Option<Duration>,
+    pub retry_cap: Duration,
+}
+
+/// Which nodes get work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Serving {
+    /// All of them are equal (`host`); the first one is preferred unless `balance`.
+    Any {
+        balance: bool,
+    },
+    /// No node is fit: everybody waits.
+    Nobody,
+    One(usize),
+}
+
+/// What stands idle.
+#[derive(Debug)]
+struct Idle<T> {
+    it: T,
+    since: Instant,
+    born: Instant,
+}
+
+#[derive(Debug)]
+struct Node<T> {
+    idle: VecDeque<Idle<T>>,
+    /// Idle, lent and on their way.
+    open: usize,
+    dialling: usize,
+    /// Connections opened before this epoch are closed when they come back.
+    epoch: u64,
+    pause: Duration,
+    not_before: Option<Instant>,
+}
+
+/// Somebody in the queue; `who` is how the shell reaches them.
+#[derive(Debug)]
+struct Waiter<W> {
+    ticket: u64,
+    since: Instant,
+    who: W,
+}
+
+/// The state of one pool.
+#[derive(Debug)]
+pub struct Core<T, W> {
+    nodes: Vec<Node<T>>,
+    queue: VecDeque<Waiter<W>>,
+    next_ticket: u64,
+    next_node: usize,
+    serving: Serving,
+    paused: bool,
+    pub limits: Limits,
+}
+
+/// What becomes of a connection that comes back.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Put<T, W> {
+    /// It is over age, of an old epoch, or nobody may use its node: drop it.
+    Close(T),
+    Hand(W, T),
+    Kept,
+}
+
+/// Figures for SHOW POOLS and the log.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Census {
+    pub open: usize,
+    pub idle: usize,
+    pub dialling: usize,
+    pub waiting: usize,
+}
+
+impl<T, W> Core<T, W> {
+    pub fn new(nodes: usize, serving: Serving, limits: Limits) -> Core<T, W> {
+        let node =
+            || Node { idle: VecDeque::new(), open: 0, dialling: 0, epoch: 0, pause: RETRY_FIRST, not_before: None };
+        Core {
+            nodes: (0..nodes).map(|_| node()).collect(),
+            queue: VecDeque::new(),
+            next_ticket: 1,
+            next_node: 0,
+            serving,
+            paused: false,
+            limits,
+        }
+    }
+
+    /// An idle connection for whoever asks now; None while others wait already, for their turn comes first.
+    pub fn take(&mut self) -> Option<(usize, T)> {
+        if self.queue.is_empty() { self.take_any() } else { None }
+    }
+
+    fn take_any(&mut self) -> Option<(usize, T)> {
+        if self.paused {
+            return None;
+        }
+        let node = match self.serving {
+            Serving::Nobody => return None,
+            Serving::One(node) => node,
+            Serving::Any { .. } => self.most_recent()?,
+        };
+        let idle = &mut self.nodes.get_mut(node)?.idle;
+        let taken = if self.limits.round_robin { idle.pop_front() } else { idle.pop_back() };
+        taken.map(|idle| (node, idle.it))
+    }
+
+    fn most_recent(&self) -> Option<usize> {
+        let latest = |node: &Node<T>| node.idle.back().map(|idle| idle.since);
+        (0..self.nodes.len()).filter(|&n| !self.nodes[n].idle.is_empty()).max_by_key(|&n| latest(&self.nodes[n]))
+    }
+
+    /// Joins the queue's end.
+    pub fn join(&mut self, who: W, now: Instant) -> u64 {
+        let ticket = self.next_ticket;
+        self.next_ticket += 1;
+        self.queue.push_back(Waiter { ticket, since: now, who });
+        ticket
+    }
+
+    /// Leaves the queue; false if the waiter was served already.
+    pub fn leave(&mut self, ticket: u64) -> bool {
+        let at = self.queue.iter().position(|waiter| waiter.ticket == ticket);
+        at.map(|at| self.queue.remove(at)).is_some()
+    }
+
+    /// A connection comes back, or a dialled one comes for the first time.
+    pub fn put(&mut self, node: usize, epoch: u64, it: T, born: Instant, now: Instant) -> Put<T, W> {
+        let lifetime = self.limits.lifetime;
+        let serves = self.serves(node);
+        let Some(home) = self.nodes.get_mut(node) else { return Put::Close(it) };
+        let over_age = !lifetime.is_zero() && now.saturating_duration_since(born) >= lifetime;
+        if epoch != home.epoch || over_age || !serves {
+            return Put::Close(it);
+        }
+        if !self.paused
+            && let Some(next) = self.queue.pop_front()
+        {
+            return Put::Hand(next.who, it);
+        }
+        home.idle.push_back(Idle { it, since: now, born });
+        Put::Kept
+    }
+
+    fn serves(&self, node: usize) -> bool {
+        match self.serving {
+            Serving::Any { .. } => true,
+            Serving::Nobody => false,
+            Serving::One(one) => one == node,
+        }
+    }
+
+    /// The node to dial next, counted as on its way at once; None if none is needed, allowed or due.
+    pub fn next_dial(&mut self, now: Instant) -> Option<usize> {
+        if self.paused {
+            return None;
+        }
+        let oldest = self.queue.front().map(|waiter| waiter.since);
+        let bound = self.bound(oldest, now);
+        let node = self.dial_candidates().find(|&n| self.nodes[n].may_dial(bound, now))?;
+        let on_their_way: usize = self.nodes.iter().map(|node| node.dialling).sum();
+        let short = self.nodes[node].open < self.limits.min_size;
+        if self.queue.len() <= on_their_way && !short {
+            return None;
+        }
+        self.next_node = (node + 1) % self.nodes.len();
+        self.nodes[node].dialling += 1;
+        self.nodes[node].open += 1;
+        Some(node)
+    }
+
+    /// How many connections a node may have: the reserve counts once somebody has waited for long.
+    fn bound(&self, oldest: Option<Instant>, now: Instant) -> usize {
+        let Limits { size, reserve, reserve_after, .. } = self.limits;
+        let late = oldest.is_some_and(|since| now.saturating_duration_since(since) >= reserve_after);
+        match size {
+            0 => usize::MAX,
+            size if late => size + reserve,
+            size => size,
+        }
+    }
+
+    fn dial_candidates(&self) -> impl Iterator<Item = usize> + use<T, W> {
+        let all = self.nodes.len();
+        let (first, count) = match self.serving {
+            Serving::Nobody => (0, 0),
+            Serving::One(node) => (node, usize::from(node < all)),
+            Serving::Any { balance: true } => (self.next_node, all),
+            Serving::Any { balance: false } => (0, all),
+        };
+        (0..count).map(move |step| (first + step) % all)
+    }
+
+    /// A dial succeeded; its connection follows by `put` or is lent at once.
+    pub fn dialled(&mut self, node: usize) {
+        if let Some(node) = self.nodes.get_mut(node) {
+            node.dialling = node.dialling.saturating_sub(1);
+            node.pause = RETRY_FIRST;
+            node.not_before = None;
+        }
+    }
+
+    /// A dial failed: how long nobody should dial this node.
+    pub fn dial_failed(&mut self, node: usize, now: Instant) -> Duration {
+        let cap = self.limits.retry_cap.max(RETRY_FIRST);
+        let Some(node) = self.nodes.get_mut(node) else { return cap };
+        node.dialling = node.dialling.saturating_sub(1);
+        if node.not_before.is_some_and(|until| until > now) {
+            // Another dial of the same bundle failed already: one failure, one pause.
+            return node.not_before.map_or(cap, |until| until - now);
+        }
+        let pause = node.pause;
+        node.not_before = Some(now + pause);
+        node.pause = (pause * 2).min(cap);
+        pause
+    }
+
+    /// A connection is gone, however it went.
+    pub fn closed(&mut self, node: usize) {
+        if let Some(node) = self.nodes.get_mut(node) {
+            node.open = node.open.saturating_sub(1);
+        }
+    }
+
+    pub fn epoch(&self, node: usize) -> u64 {
+        self.nodes.get(node).map_or(0, |node| node.epoch)
+    }
+
+    /// Other nodes get the work from now on. Waiters stay in their order; what stands idle elsewhere is to be dropped.
+    pub fn serve(&mut self, serving: Serving) -> Vec<T> {
+        self.serving = serving;
+        let unfit: Vec<usize> = (0..self.nodes.len()).filter(|&n| !self.serves(n)).collect();
+        unfit.into_iter().flat_map(|n| self.recycle(n)).collect()
+    }
+
+    /// Every connection of the node closes when it comes back; the idle ones at once.
+    pub fn recycle(&mut self, node: usize) -> Vec<T> {
+        let Some(node) = self.nodes.get_mut(node) else { return Vec::new() };
+        node.epoch += 1;
+        node.pause = RETRY_FIRST;
+        node.not_before = None;
+        node.idle.drain(..).map(|idle| idle.it).collect()
+    }
+
+    pub fn recycle_all(&mut self) -> Vec<T> {
+        (0..self.nodes.len()).flat_map(|n| self.recycle(n)).collect()
+    }
+
+    /// PAUSE and RESUME: nothing is handed out in between.
+    pub fn pause(&mut self, paused: bool) {
+        self.paused = paused;
+    }
+
+    /// Pairs the queue with what stands idle, after a resume or a change of nodes.
+    pub fn match_up(&mut self) -> Option<(W, usize, T)> {
+        if self.queue.is_empty() {
+            return None;
+        }
+        let (node, it) = self.take_any()?;
+        self.queue.pop_front().map(|waiter| (waiter.who, node, it))
+    }
+
+    /// Empties the queue: everybody gets the same refusal.
+    pub fn dismiss(&mut self) -> Vec<W> {
+        self.queue.drain(..).map(|waiter| waiter.who).collect()
+    }
+
+    /// What stands idle for too long, is too old, or is more than the size allows. Over-age connections go one at a
+    /// time, so that a pool does not redial as a whole.
+    pub fn expired(&mut self, now: Instant) -> Vec<T> {
+        let Limits { lifetime, idle_timeout, min_size, size, .. } = self.limits;
+        let mut gone = Vec::new();
+        for node in &mut self.nodes {
+            while let Some(oldest) = node.idle.front() {
+                let idle = now.saturating_duration_since(oldest.since);
+                let too_many = size != 0 && node.open > size + self.limits.reserve + gone.len();
+                let idle_out = node.open > min_size + gone.len() && idle_timeout.is_some_and(|limit| idle >= limit);
+                if !idle_out && !too_many {
+                    break;
+                }
+                gone.extend(node.idle.pop_front().map(|idle| idle.it));
+            }
+            let aged = |idle: &Idle<T>| !lifetime.is_zero() && now.saturating_duration_since(idle.born) >= lifetime;
+            if let Some(at) = node.idle.iter().position(aged) {
+                gone.extend(node.idle.remove(at).map(|idle| idle.it));
+            }
+        }
+        gone
+    }
+
+    /// Gives up one idle connection of the node, for another pool that is under the same cap.
+    pub fn evict(&mut self, node: usize) -> Option<T> {
+        self.nodes.get_mut(node)?.idle.pop_front().map(|idle| idle.it)
+    }
+
+    /// Looks at everything that stands idle and takes out what `keep` refuses.
+    pub fn sweep(&mut self, mut keep: impl FnMut(&mut T) -> bool) -> Vec<T> {
+        let mut gone = Vec::new();
+        for node in &mut self.nodes {
+            for _ in 0..node.idle.len() {
+                let Some(mut idle) = node.idle.pop_front() else { break };
+                if keep(&mut idle.it) {
+                    node.idle.push_back(idle);
+                } else {
+                    gone.push(idle.it);
+                }
+            }
+        }
+        gone
+    }
+
+    pub fn nodes(&self) -> usize {
+        self.nodes.len()
+    }
+
+    pub fn census(&self) -> Census {
+        let sum = |of: fn(&Node<T>) -> usize| self.nodes.iter().map(of).sum();
+        Census {
+            open: sum(|node| node.open),
+            idle: sum(|node| node.idle.len()),
+            dialling: sum(|node| node.dialling),
+            waiting: self.queue.len(),
+        }
+    }
+}
+
+impl<T> Node<T> {
+    fn may_dial(&self, bound: usize, now: Instant) -> bool {
+        self.open < bound && self.dialling < DIAL_WIDTH && self.not_before.is_none_or(|until| until <= now)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn limits(size: usize) -> Limits {
+        Limits {
+            size,
+            min_size: 0,
+            reserve: 0,
+            reserve_after: Duration::from_secs(5),
+            round_robin: false,
+            lifetime: Duration::from_secs(3600),
+            idle_timeout: Some(Duration::from_secs(600)),
+            retry_cap: Duration::from_secs(1),
+        }
+    }
+
+    fn core(size: usize) -> (Core<u32, &'static str>, Instant) {
+        (Core::new(1, Serving::One(0), limits(size)), Instant::now())
+    }
+
+    fn opened(core: &mut Core<u32, &'static str>, it: u32, now: Instant) -> Put<u32, &'static str> {
+        assert_eq!(core.next_dial(now), Some(0));
+        core.dialled(0);
+        core.put(0, 0, it, now, now)
+    }
+
+    #[test]
+    fn waiters_are_served_in_their_order_and_nobody_jumps_the_queue() {
+        let (mut core, now) = core(2);
+        core.join("a", now);
+        core.join("b", now);
+        assert_eq!(opened(&mut core, 1, now), Put::Hand("a", 1));
+        assert_eq!(core.take(), None);
+        assert_eq!(core.put(0, 0, 1, now, now), Put::Hand("b", 1));
+        assert_eq!(core.put(0, 0, 1, now, now), Put::Kept);
+        assert_eq!(core.take(), Some((0, 1)));
+    }
+
+    #[test]
+    fn no_more_dials_than_waiters_or_size() {
+        let (mut core, now) = core(2);
+        assert_eq!(core.next_dial(now), None);
+        for who in ["a", "b", "c"] {
+            core.join(who, now);
+        }
+        assert_eq!((core.next_dial(now), core.next_dial(now), core.next_dial(now)), (Some(0), Some(0), None));
+        core.closed(0);
+        core.dialled(0);
+        assert_eq!(core.next_dial(now), Some(0));
+    }
+
+    #[test]
+    fn the_reserve_opens_for_those_who_waited_long() {
+        let (mut core, now) = core(1);
+        core.limits.reserve = 1;
+        core.join("a", now);
+        core.join("b", now);
+        assert_eq!((core.next_dial(now), core.next_dial(now)), (Some(0), None));
+        let later = now + Duration::from_secs(5);
+        assert_eq!((core.next_dial(later), core.next_dial(later)), (Some(0), None));
+    }
+
+    #[test]
+    fn a_failed_dial_pauses_and_the_pause_doubles_to_its_cap() {
+        let (mut core, mut now) = core(1);
+        core.join("a", now);
+        let mut pauses = Vec::new();
+        for _ in 0..8 {
+            assert_eq!(core.next_dial(now), Some(0));
+            let pause = core.dial_failed(0, now);
+            core.closed(0);
+            pauses.push(pause.as_millis());
+            assert_eq!(core.next_dial(now), None);
+            now += pause;
+        }
+        assert_eq!(pauses, [20, 40, 80, 160, 320, 640, 1000, 1000]);
+    }
+
+    #[test]
+    fn idle_connections_are_taken_last_in_first_out_or_in_turn() {
+        let (mut core, now) = core(3);
+        for it in 1..=3 {
+            core.join("x", now);
+            opened(&mut core, it, now);
+            core.put(0, 0, it, now, now);
+        }
+        assert_eq!(core.take(), Some((0, 3)));
+        core.limits.round_robin = true;
+        assert_eq!(core.take(), Some((0, 1)));
+    }
+
+    #[test]
+    fn an_old_epoch_or_another_node_closes_on_return() {
+        let now = Instant::now();
+        let mut core: Core<u32, &str> = Core::new(2, Serving::One(0), limits(2));
+        assert_eq!(core.put(0, 0, 1, now, now), Put::Kept);
+        assert_eq!(core.serve(Serving::One(1)), vec![1]);
+        assert_eq!(core.put(0, 0, 1, now, now), Put::Close(1));
+        assert_eq!(core.put(1, 0, 2, now, now), Put::Kept);
+        core.recycle(1);
+        assert_eq!(core.put(1, 0, 2, now, now), Put::Close(2));
+        assert_eq!(core.serve(Serving::Nobody), Vec::<u32>::new());
+        assert_eq!(core.take(), None);
+    }
+
+    #[test]
+    fn a_pause_hands_nothing_out() {
+        let (mut core, now) = core(1);
+        core.put(0, 0, 1, now, now);
+        core.pause(true);
+        assert_eq!(core.take(), None);
+        core.join("a", now);
+        assert_eq!((core.next_dial(now), core.match_up()), (None, None));
+        core.pause(false);
+        assert_eq!(core.match_up(), Some(("a", 0, 1)));
+    }
+
+    #[test]
+    fn what_stands_idle_too_long_goes_but_not_below_the_minimum() {
+        let (mut core, now) = core(3);
+        core.limits.min_size = 1;
+        for it in 1..=3 {
+            core.join("x", now);
+            assert!(core.next_dial(now).is_some());
+            core.dialled(0);
+            core.dismiss();
+            core.put(0, 0, it, now, now);
+        }
+        assert_eq!(core.expired(now + Duration::from_secs(599)), Vec::<u32>::new());
+        assert_eq!(core.expired(now + Duration::from_secs(600)), vec![1, 2]);
+    }
+
+    #[test]
+    fn a_waiter_that_leaves_is_not_served() {
+        let (mut core, now) = core(1);
+        let a = core.join("a", now);
+        core.join("b", now);
+        assert!(core.leave(a) && !core.leave(a));
+        assert_eq!(opened(&mut core, 1, now), Put::Hand("b", 1));
+    }
+}

@@ -1,10 +1,58 @@
 //! [pure] What the operator asked for: checked, typed, immutable. No check happens later.
 //!
-//! `toml.rs` knows the file as written; `keys.rs` is the one table of keys; this file holds the result.
+//! `toml.rs` knows the file as written; `keys.rs` is the one table of keys; `read.rs` brings the two together;
+//! `build.rs` and `check.rs` make the checked types; `effective.rs` says which value holds. This file has the result.
+
+mod address;
+mod build;
+mod check;
+mod effective;
+pub mod keys;
+mod read;
+mod toml;
+mod value;
+mod words;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
+
+pub use words::{AuthType, LogFormat, PoolMode, SslMode};
+
+/// What a file may ask of the world around it. This room knows no environment and no disk.
+pub trait Outside {
+    /// A variable of the environment, for `${NAME}`.
+    fn env(&self, name: &str) -> Option<String>;
+    /// A file that holds a secret, for `password_file`; the error says why it cannot be read.
+    fn read(&self, path: &Path) -> Result<String, String>;
+}
+
+/// A sound configuration, and what in its file is doubtful.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Parsed {
+    pub config: Config,
+    pub warnings: Vec<Problem>,
+}
+
+/// Reads a TOML file: `text` is what `file` holds. Fails with everything that is wrong, in the order of lines.
+pub fn parse(file: &Path, text: &str, outside: &dyn Outside) -> Result<Parsed, Vec<Problem>> {
+    let (entries, mistakes) = toml::parse(text);
+    let mut reader = read::Reader { file, outside, problems: Vec::new(), warnings: Vec::new() };
+    let mut readable = true;
+    for mistake in mistakes {
+        readable &= mistake.kind == toml::MistakeKind::Duplicate;
+        reader.problem(mistake.line, &mistake.key, mistake.expected);
+    }
+    // What follows a broken line is guesswork, and problems found there would mislead.
+    let config = readable.then(|| build::config(&mut reader, &entries));
+    let by_line = |problem: &Problem| problem.line;
+    reader.problems.sort_by_key(by_line);
+    reader.warnings.sort_by_key(by_line);
+    match config {
+        Some(config) if reader.problems.is_empty() => Ok(Parsed { config, warnings: reader.warnings }),
+        _ => Err(reader.problems),
+    }
+}
 
 /// One checked configuration; shared as `Arc<Config>` and replaced whole by a reload.
 #[derive(Debug, Clone, PartialEq)]
@@ -158,29 +206,6 @@ pub struct UserOverrides {
     pub client_idle_timeout: Option<Duration>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum PoolMode {
-    Session,
-    Transaction,
-    Statement,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum AuthType {
-    Any,
-    Cert,
-    Md5,
-    Plain,
-    ScramSha256,
-    Trust,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LogFormat {
-    Json,
-    Text,
-}
-
 /// `client_tls_*` or `server_tls_*`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Tls {
@@ -190,17 +215,6 @@ pub struct Tls {
     pub ca_file: Option<PathBuf>,
     pub tls12: bool,
     pub tls13: bool,
-}
-
-/// libpq's sslmode, in the manual's order.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum SslMode {
-    Disable,
-    Allow,
-    Prefer,
-    Require,
-    VerifyCa,
-    VerifyFull,
 }
 
 /// A secret that no formatter prints.
@@ -226,5 +240,528 @@ pub struct Problem {
 impl std::fmt::Display for Problem {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}:{}: {}: {}", self.file.display(), self.line, self.key, self.expected)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// No variable is set and no file exists.
+    pub(super) struct Nothing;
+
+    impl Outside for Nothing {
+        fn env(&self, _: &str) -> Option<String> {
+            None
+        }
+
+        fn read(&self, _: &Path) -> Result<String, String> {
+            Err("no such file".into())
+        }
+    }
+
+    /// `PORT`, `SECRET` and `/etc/p/secret`.
+    struct Something;
+
+    impl Outside for Something {
+        fn env(&self, name: &str) -> Option<String> {
+            match name {
+                "PORT" => Some("7000".into()),
+                "SECRET" => Some("hush".into()),
+                _ => None,
+            }
+        }
+
+        fn read(&self, path: &Path) -> Result<String, String> {
+            match path.to_str() {
+                Some("/etc/p/secret") => Ok("from a file\n".into()),
+                Some("/etc/p/empty") => Ok("\n".into()),
+                _ => Err("no such file".into()),
+            }
+        }
+    }
+
+    fn read(text: &str) -> Result<Parsed, Vec<Problem>> {
+        parse(Path::new("/etc/p/p.toml"), text, &Something)
+    }
+
+    fn sound(text: &str) -> Config {
+        read(text).unwrap_or_else(|problems| panic!("{problems:?} in {text}")).config
+    }
+
+    /// Each line of `expected` is a problem as printed, without the file.
+    fn refused(text: &str, expected: &[&str]) {
+        let problems = read(text).err().unwrap_or_default();
+        let printed: Vec<_> =
+            problems.iter().map(|problem| problem.to_string().replace("/etc/p/p.toml:", "")).collect();
+        assert_eq!(printed, expected, "{text}");
+        assert!(printed.iter().all(|line| !line.contains("hush")), "{printed:?}");
+    }
+
+    /// A file of `[pgweir]` with these lines, from line 3, and one database.
+    fn global(lines: &str) -> String {
+        format!("[pgweir]\nauth_file = 'users'\n{lines}\n[databases.app]\nservers = ['h:1']\n")
+    }
+
+    /// A file of `[databases.app]` with these lines, from line 4.
+    fn database(lines: &str) -> String {
+        format!("[pgweir]\nauth_file = 'users'\n[databases.app]\n{lines}\n")
+    }
+
+    #[test]
+    fn defaults_are_pgbouncers_but_for_the_named_ones() {
+        let config = sound(&global(""));
+        let ours = &config.global;
+        assert_eq!((ours.listen_port, ours.unix_socket_mode, ours.listen_backlog), (6432, 0o777, 128));
+        assert_eq!(ours.unix_socket_dir.as_deref(), Some("/tmp"));
+        assert_eq!((ours.auth_type, ours.pool_mode), (AuthType::Md5, PoolMode::Transaction));
+        assert_eq!((ours.max_client_conn, ours.default_pool_size, ours.max_prepared_statements), (100, 20, 200));
+        assert_eq!((ours.client_tls.sslmode, ours.server_tls.sslmode), (SslMode::Disable, SslMode::Prefer));
+        assert!(ours.client_tls.tls12 && ours.client_tls.tls13);
+        assert_eq!(ours.server_reset_query, "DISCARD ALL");
+        let seconds = Duration::from_secs;
+        assert_eq!((ours.server_lifetime, ours.server_idle_timeout), (seconds(3600), Some(seconds(600))));
+        assert_eq!((ours.server_connect_timeout, ours.server_login_retry), (seconds(15), seconds(1)));
+        assert_eq!((ours.query_wait_timeout, ours.query_timeout), (Some(seconds(120)), None));
+        assert_eq!((ours.tcp_user_timeout, ours.shutdown_timeout), (seconds(30), Some(seconds(8))));
+        assert_eq!((ours.max_packet_size, ours.workers), (i32::MAX as usize, 0));
+        assert_eq!((ours.probe_interval.as_millis(), ours.probe_timeout.as_millis()), (200, 250));
+        assert_eq!((ours.log_connections, ours.tcp_keepalive, ours.so_reuseport), (true, true, false));
+        assert_eq!(ours.auth_file.as_deref(), Some(Path::new("/etc/p/users")));
+    }
+
+    #[test]
+    fn names_that_nobody_knows_are_refused_with_the_nearest() {
+        refused(
+            &global("defualt_pool_size = 5\ncolour = 'hush'\nauth_hba_file = 'x'\npool_size = 5"),
+            &[
+                "3: pgweir.defualt_pool_size: expected a known key; did you mean `default_pool_size`?",
+                "4: pgweir.colour: expected a known key",
+                "5: pgweir.auth_hba_file: known to PgBouncer but not supported yet",
+                "6: pgweir.pool_size: expected a known key; it belongs to [databases.NAME]",
+            ],
+        );
+        refused(
+            &database("servers = ['h:1']\nauth_user = 'x'\npasword = 'hush'\n[users.u]\npool_modes = 'hush'"),
+            &[
+                "5: databases.app.auth_user: known to PgBouncer but not supported yet",
+                "6: databases.app.pasword: expected a known key; did you mean `password`?",
+                "8: users.u.pool_modes: expected a known key; did you mean `pool_mode`?",
+            ],
+        );
+        refused(
+            "listen_port = 1\n[pgbouncer]\n[peers.1]\n[database.x]\nservers = ['h:1']\n[other]\n",
+            &[
+                "1: listen_port: expected it under [pgweir]",
+                "1: pgweir.auth_file: expected a file of users: auth_type is md5",
+                "1: databases: expected at least one [databases.NAME]",
+                "2: pgbouncer: expected a known table; did you mean `pgweir`?",
+                "3: peers: known to PgBouncer but not supported yet",
+                "4: database: expected a known table; did you mean `databases`?",
+                "6: other: expected [pgweir], [databases.NAME] or [users.NAME]",
+            ],
+        );
+    }
+
+    #[test]
+    fn what_is_not_toml_and_what_stands_twice_has_its_line() {
+        let twice = "expected each key and table once; found it again";
+        refused(&global("verbose = 1\nverbose = 'x'"), &[&format!("4: verbose: {twice}")]);
+        refused(&database("servers = ['h:1']\n[databases.app]"), &[&format!("5: app: {twice}")]);
+        refused(
+            &database("min_pool_size = 1\nreserve_pool = 1\nreserve_pool_size = 2"),
+            &["6: databases.app.reserve_pool_size: expected `reserve_pool_size` once, under one of its names"],
+        );
+        let problems = read("[pgweir]\nprobe_password = 'hush\nlisten_port = 0\n").expect_err("not TOML");
+        assert_eq!((problems[0].line, problems[0].key.as_str()), (2, "probe_password"));
+        assert!(problems.iter().all(|problem| problem.expected.starts_with("expected TOML: ")), "{problems:?}");
+        refused("databases = 5\n[pgweir]\nauth_file = 'x'\n", &["1: databases: expected a table, [databases]"]);
+    }
+
+    #[test]
+    fn each_kind_says_what_it_expects_and_what_it_found() {
+        refused(
+            &global(
+                "listen_port = 70000\ntcp_keepalive = 'perhaps'\nquery_timeout = '5 weeks'\ntcp_user_timeout = -1\n\
+                 max_packet_size = '1TB'\nunix_socket_mode = 777\npool_mode = 'sesion'\nlisten_addr = [1]\n\
+                 server_connect_timeout = 0\nlogfile = 5\nprobe_password = 5\nprobe_failures = 0\n\
+                 verbose = 99999999999999999999\nignore_startup_parameters = [\n'a',\n2024-01-01,\n]",
+            ),
+            &[
+                "3: pgweir.listen_port: expected an integer from 1 to 65535; found 70000",
+                "4: pgweir.tcp_keepalive: expected true or false (or 1 or 0); found \"perhaps\"",
+                "5: pgweir.query_timeout: expected a duration, as \"30s\", \"250ms\", \"5m\", \"1h\" or \"2d\"; \
+                 a bare number is in seconds; found \"5 weeks\"",
+                "6: pgweir.tcp_user_timeout: expected a duration, as \"30s\", \"250ms\", \"5m\", \"1h\" or \"2d\"; \
+                 a bare number is in milliseconds; found -1",
+                "7: pgweir.max_packet_size: expected a size from 1024 to 2147483647 bytes, as \"16kB\" or \"64MB\"; \
+                 a bare number is in bytes; found \"1TB\"",
+                "8: pgweir.unix_socket_mode: expected a file mode in octal, as \"0777\" or 0o777; found 777",
+                "9: pgweir.pool_mode: expected one of session, transaction, statement; found \"sesion\"",
+                "10: pgweir.listen_addr: expected a string; found 1",
+                "11: pgweir.server_connect_timeout: expected a duration above 0; found 0",
+                "12: pgweir.logfile: expected a string; found 5",
+                "13: pgweir.probe_password: expected a string",
+                "14: pgweir.probe_failures: expected an integer from 1 to 1000; found 0",
+                "15: pgweir.verbose: expected an integer from 0 to 9; found an integer beyond 64 bits",
+                "18: pgweir.ignore_startup_parameters: expected a string; found a date",
+            ],
+        );
+    }
+
+    #[test]
+    fn servers_and_hosts_are_addresses() {
+        let address = |text: &str| match sound(&database(text)).databases.remove("app").expect("named").target {
+            Target::Servers(servers) => servers.iter().map(Address::to_string).collect::<Vec<_>>().join(" "),
+            Target::Hosts { servers, load_balance } => {
+                let servers: Vec<_> = servers.iter().map(Address::to_string).collect();
+                format!("{} {load_balance}", servers.join(" "))
+            }
+        };
+        assert_eq!(address("servers = ['a:1', '[::1]:2', { host = '/run', port = 3 }]"), "a:1 [::1]:2 /run:3");
+        assert_eq!(address("servers = 'a:1, b'"), "a:1 b:5432");
+        assert_eq!(address("host = 'a,10.0.0.1, ::1'\nport = 9"), "a:9 10.0.0.1:9 [::1]:9 true");
+        assert_eq!(address("host = '/run/postgresql'\nload_balance_hosts = 'disable'"), "/run/postgresql:5432 false");
+        assert_eq!(address("port = 7"), "/tmp:7 true");
+        let app = "databases.app";
+        let host = "expected a host name, an IP address or the /directory of a socket";
+        let without = "expected `servers` without it: servers name hosts and ports themselves";
+        let table = [
+            (
+                "servers = ['h:1']\nhost = 'x'\nport = 1",
+                vec![format!("5: {app}.host: {without}"), format!("6: {app}.port: {without}")],
+            ),
+            (
+                "servers = [\n'h:1',\n'h:0']",
+                vec![format!("6: {app}.servers: expected a port from 1 to 65535; found \"h:0\"")],
+            ),
+            ("servers = []", vec![format!("4: {app}.servers: expected at least one server; found a list")]),
+            (
+                "servers = ['h:1', 'h:1']",
+                vec![format!("4: {app}.servers: expected each server once; h:1 is named twice; found \"h:1\"")],
+            ),
+            (
+                "servers = ['postgres://u:hush@h/x']",
+                vec![format!("4: {app}.servers: expected host:port, not a URL; found a string")],
+            ),
+            (
+                "servers = [{ host = 'h', weight = 2 }]",
+                vec![format!(
+                    "4: {app}.servers: expected a server with `host` (a string) and `port` (an integer), no more; \
+                 found a table"
+                )],
+            ),
+            (
+                "servers = ['::1:5432']",
+                vec![format!(
+                    "4: {app}.servers: expected an IPv6 address in brackets, as \"[::1]:5432\"; found \"::1:5432\""
+                )],
+            ),
+            (
+                "host = 'h:5432'",
+                vec![format!("4: {app}.host: expected a host without a port; the port belongs to `port`")],
+            ),
+            ("host = 'a b'", vec![format!("4: {app}.host: {host}")]),
+        ];
+        for (text, expected) in table {
+            refused(&database(text), &expected.iter().map(String::as_str).collect::<Vec<_>>());
+        }
+    }
+
+    #[test]
+    fn keys_must_agree() {
+        let table = [
+            (
+                "client_tls_sslmode = 'require'",
+                vec![
+                    "1: pgweir.client_tls_key_file: expected a file: client_tls_sslmode is require",
+                    "1: pgweir.client_tls_cert_file: expected a file: client_tls_sslmode is require",
+                ],
+            ),
+            (
+                "client_tls_sslmode = 'verify-ca'\nclient_tls_key_file = 'k'\nclient_tls_cert_file = 'c'",
+                vec!["1: pgweir.client_tls_ca_file: expected a file: client_tls_sslmode is verify-ca"],
+            ),
+            (
+                "server_tls_sslmode = 'verify-full'",
+                vec!["1: pgweir.server_tls_ca_file: expected a file: server_tls_sslmode is verify-full"],
+            ),
+            (
+                "server_tls_key_file = 'k'",
+                vec!["1: pgweir.server_tls_cert_file: expected a file beside server_tls_key_file"],
+            ),
+            (
+                "client_tls_protocols = 'tlsv1.1'",
+                vec!["3: pgweir.client_tls_protocols: expected TLS 1.2 or 1.3 among the protocols; found neither"],
+            ),
+            (
+                "server_tls_protocols = 'ssl3'",
+                vec!["3: pgweir.server_tls_protocols: expected secure, tlsv1.2 or tlsv1.3; found \"ssl3\""],
+            ),
+            (
+                "auth_type = 'cert'",
+                vec![
+                    "3: pgweir.auth_type: expected client_tls_sslmode = \"verify-full\" (and a CA) beside \
+                     auth_type cert; found \"disable\"",
+                ],
+            ),
+            ("auth_type = 'any'", vec!["4: databases.app.user: expected a user: auth_type is any"]),
+            (
+                "listen_addr = ''\nunix_socket_dir = ''",
+                vec![
+                    "3: pgweir.listen_addr: expected an address here or a directory in unix_socket_dir; found neither",
+                ],
+            ),
+            (
+                "listen_addr = '*, h:1'",
+                vec![
+                    "3: pgweir.listen_addr: expected \"*\", IP addresses or host names, without a port; found \"h:1\"",
+                ],
+            ),
+            (
+                "listen_addr = '[::1]'",
+                vec![
+                    "3: pgweir.listen_addr: expected \"*\", IP addresses or host names, without a port; \
+                     found \"[::1]\"",
+                ],
+            ),
+            (
+                "unix_socket_dir = 'tmp'",
+                vec!["3: pgweir.unix_socket_dir: expected an absolute directory, \"@name\" or \"\"; found \"tmp\""],
+            ),
+            ("min_pool_size = 21", vec!["3: pgweir.min_pool_size: expected at most default_pool_size, 20; found 21"]),
+            ("probe_password = 'hush'", vec!["3: pgweir.probe_password: expected `probe_user` beside it"]),
+        ];
+        for (text, expected) in table {
+            refused(&global(text), &expected);
+        }
+        for auth_type in ["md5", "plain", "scram-sha-256"] {
+            let text = global(&format!("auth_type = '{auth_type}'")).replace("auth_file = 'users'", "");
+            refused(&text, &[&format!("1: pgweir.auth_file: expected a file of users: auth_type is {auth_type}")]);
+        }
+        sound(&global("auth_type = 'trust'").replace("auth_file = 'users'", ""));
+        sound(&global("auth_type = 'plain'\npool_mode = 'statement'\nmin_pool_size = 50\ndefault_pool_size = 0"));
+    }
+
+    #[test]
+    fn databases_and_users_have_fitting_names_and_sizes() {
+        let text = "[pgweir]\nauth_type = 'trust'\nunix_socket_dir = ''\nlisten_addr = 'localhost'\n";
+        let long = "x".repeat(64);
+        refused(
+            &format!(
+                "{text}[databases]\npgbouncer = {{ host = 'h' }}\npgweir = {{ host = 'h' }}\n\
+                 a = 'host=h password=hush'\nb = {{}}\n{long} = {{ host = 'h' }}\n\
+                 c = {{ host = 'h', min_pool_size = 6, pool_size = 5 }}\n[users.'']\n"
+            ),
+            &[
+                "6: databases.pgbouncer: expected another name: it is the console's",
+                "7: databases.pgweir: expected another name: it is the console's",
+                "8: databases.a: expected a table, [databases.a], with a key on each line",
+                "9: databases.b.servers: expected `servers` or `host`; found neither, and no unix_socket_dir",
+                &format!("10: databases.{long}: expected a name of 1 to 63 bytes"),
+                "11: databases.c.min_pool_size: expected min_pool_size, 6, to be at most pool_size, 5",
+                "12: users.: expected a name of 1 to 127 bytes",
+            ],
+        );
+    }
+
+    #[test]
+    fn the_environment_and_files_give_values_and_never_show_them() {
+        let config = sound(&global("listen_port = '${PORT}'\nserver_reset_query = 'a$${b} ${PORT}'"));
+        assert_eq!(config.global.listen_port, 7000);
+        assert_eq!(config.global.server_reset_query, "a${b} 7000");
+        let config = sound(&database("servers = ['h:${PORT}']\nuser = 'u'\npassword_file = 'secret'"));
+        assert_eq!(config.databases["app"].password, Some(Redacted("from a file".into())));
+        assert!(!format!("{config:?}").contains("from a file"));
+        refused(
+            &global(
+                "listen_port = '${SECRET}'\npool_mode = '${NONE}'\nlogfile = '${x'\nprobe_user = 'u'\n\
+                 probe_password = '${NO_SUCH}'",
+            ),
+            &[
+                "3: pgweir.listen_port: expected an integer from 1 to 65535; found what the environment gave",
+                "4: pgweir.pool_mode: expected the environment variable NONE; it is not set",
+                "5: pgweir.logfile: expected ${NAME}, the name of a variable in braces ($${ is a plain ${)",
+                "7: pgweir.probe_password: expected the environment variable NO_SUCH; it is not set",
+            ],
+        );
+        refused(
+            &database(
+                "servers = ['h:1']\nuser = 'u'\npassword = 'x${hush}'\nprobe_password_file = 'nowhere'\n\
+                 [databases.b]\nhost = 'h'\nuser = 'u'\npassword = 'hush'\npassword_file = 'secret'\n\
+                 [databases.c]\nhost = 'h'\nuser = 'u'\npassword_file = 'empty'",
+            ),
+            &[
+                "6: databases.app.password: expected a variable of the environment in ${NAME}; it is not set \
+                 ($${ is a plain ${)",
+                "7: databases.app.probe_password_file: expected a readable file; /etc/p/nowhere: no such file",
+                "12: databases.b.password_file: expected one of `password` and `password_file`; found both",
+                "16: databases.c.password_file: expected one line with the secret in /etc/p/empty",
+            ],
+        );
+    }
+
+    #[test]
+    fn a_probe_is_the_databases_own_else_the_global_one_else_its_user() {
+        let probe = |text: &str| {
+            let config = sound(text);
+            let probe = config.probe(&config.databases["app"])?;
+            let password = probe.password.as_ref().map_or("", |password| password.0.as_str());
+            Some(format!("{} {password} {}", probe.user, probe.dbname.as_deref().unwrap_or("")))
+        };
+        let wide = "probe_user = 'w'\nprobe_password = 'pw'";
+        let table = [
+            ("", "", None),
+            (wide, "", Some("w pw ")),
+            (wide, "user = 'f'\npassword = 'pf'", Some("w pw ")),
+            ("", "user = 'f'\npassword = 'pf'", Some("f pf ")),
+            (wide, "probe_user = 'o'", Some("o  ")),
+            (wide, "probe_dbname = 'd'", Some("w pw d")),
+            (wide, "probe_password = 'po'", Some("w po ")),
+            ("", "probe_user = 'o'\nprobe_password = 'po'", Some("o po ")),
+        ];
+        for (top, own, expected) in table {
+            assert_eq!(probe(&(global(top) + own)).as_deref(), expected, "{top} / {own}");
+        }
+        refused(
+            &(global("") + "probe_dbname = 'd'"),
+            &["6: databases.app.probe_dbname: expected `probe_user` beside it"],
+        );
+    }
+
+    #[test]
+    fn what_is_doubtful_is_a_warning() {
+        let text = global("client_tls_ciphers = 'HIGH'\nserver_tls_ciphers = 'default'\nclient_tls_protocols = 'all'")
+            + "[databases.b]\nhost = 'h'\npassword = 'hush'\nprobe_user = 'u'\n";
+        let warnings = read(&text).expect("sound").warnings;
+        let at: Vec<_> = warnings.iter().map(|warning| (warning.line, warning.key.as_str())).collect();
+        assert_eq!(
+            at,
+            [
+                (3, "pgweir.client_tls_ciphers"),
+                (5, "pgweir.client_tls_protocols"),
+                (7, "databases.app.servers"),
+                (8, "databases.b"),
+                (11, "databases.b.probe_user"),
+            ]
+        );
+    }
+
+    mod files {
+        use super::super::keys::{Fallback, Key, Table};
+        use super::*;
+
+        const FULL: &str = include_str!("../../config/pgweir.toml");
+        const MINIMAL: &str = include_str!("../../config/minimal.toml");
+        const USERS: &str = include_str!("../../userlist.txt");
+
+        struct Shell;
+
+        impl Outside for Shell {
+            fn env(&self, _: &str) -> Option<String> {
+                Some("x".into())
+            }
+
+            fn read(&self, _: &Path) -> Result<String, String> {
+                Ok("x".into())
+            }
+        }
+
+        #[test]
+        fn the_minimal_file_is_sound_and_without_warnings() {
+            let parsed = parse(Path::new("config/minimal.toml"), MINIMAL, &Shell).expect("sound");
+            assert_eq!(parsed.warnings, []);
+            assert_eq!(parsed.config.global.auth_file.as_deref(), Some(Path::new("config/../userlist.txt")));
+            assert!(
+                matches!(&parsed.config.databases["suggar_daddy"].target, Target::Servers(list) if list.len() == 2)
+            );
+        }
+
+        #[test]
+        fn the_user_list_is_an_example_that_lets_nobody_in() {
+            assert!(USERS.lines().all(|line| line.starts_with(';')), "{USERS}");
+            assert!(USERS.contains("\n; \"app\" \"SCRAM-SHA-256$"));
+        }
+
+        /// One `key = value`, commented out or not.
+        struct Line<'a> {
+            table: Table,
+            name: &'a str,
+            value: &'a str,
+            is_comment: bool,
+        }
+
+        fn written(text: &str) -> Vec<Line<'_>> {
+            let mut table = Table::Global;
+            let mut found = Vec::new();
+            for line in text.lines() {
+                match line {
+                    _ if line.starts_with("[databases.") => table = Table::Database,
+                    _ if line.starts_with("[users.") => table = Table::User,
+                    _ => {}
+                }
+                let bare = line.strip_prefix("# ").unwrap_or(line);
+                let Some((name, value)) = bare.split_once(" = ") else { continue };
+                if !name.contains(' ') {
+                    found.push(Line { table, name, value, is_comment: bare != line });
+                }
+            }
+            found
+        }
+
+        fn default(key: &Key) -> Option<&'static str> {
+            match key.default {
+                Fallback::Is(text) => Some(text),
+                Fallback::Global(name) => default(Table::Global.key(name).expect("a global key")),
+                Fallback::Unset => None,
+            }
+        }
+
+        #[test]
+        fn the_full_file_names_every_key_with_its_default_and_its_line_and_no_other() {
+            let lines = written(FULL);
+            for line in &lines {
+                assert!(line.table.key(line.name).is_some_and(|key| key.name == line.name), "{} is no key", line.name);
+            }
+            for table in [Table::Global, Table::Database, Table::User] {
+                for key in table.keys() {
+                    let mut own = lines.iter().filter(|line| line.table == table && line.name == key.name);
+                    let line = own.next().unwrap_or_else(|| panic!("{} is missing", key.name));
+                    assert!(own.next().is_none(), "{} stands twice", key.name);
+                    if line.is_comment {
+                        assert_eq!(Some(line.value), default(key), "{}", key.name);
+                    }
+                    assert!(FULL.contains(key.doc), "the line of {}", key.name);
+                }
+            }
+            let active: Vec<_> = lines.iter().filter(|line| !line.is_comment).map(|line| line.name).collect();
+            assert_eq!(active, ["listen_addr", "auth_file", "servers"]);
+        }
+
+        #[test]
+        fn a_file_cut_anywhere_is_refused_or_read_and_never_worse() {
+            for (at, _) in FULL.char_indices().step_by(101) {
+                let _ = parse(Path::new("p.toml"), &FULL[..at], &Shell);
+                let _ = parse(Path::new("p.toml"), &FULL[at..].replace("# ", ""), &Shell);
+            }
+        }
+
+        #[test]
+        fn the_full_file_says_the_same_with_every_key_uncommented() {
+            let names: Vec<_> = written(FULL).iter().map(|line| line.name).collect();
+            let bare = |line: &'static str| {
+                let inner = line.strip_prefix("# ")?;
+                let (name, _) = inner.split_once(" = ")?;
+                names.contains(&name).then_some(inner)
+            };
+            let uncommented: Vec<_> = FULL.lines().map(|line| bare(line).unwrap_or(line)).collect();
+            let [plain, full] = [FULL.to_owned(), uncommented.join("\n")].map(|text| {
+                let parsed = parse(Path::new("config/pgweir.toml"), &text, &Shell);
+                parsed.unwrap_or_else(|problems| panic!("{problems:?}")).config
+            });
+            assert_eq!(plain.global, full.global);
+            let names = |config: &Config| config.databases.keys().cloned().collect::<Vec<_>>();
+            assert_eq!(names(&plain), names(&full));
+        }
     }
 }

@@ -1,0 +1,287 @@
+//! [pure] Entries against the table of keys: names known, variables put in, each value of its key's kind.
+//!
+//! Every problem is collected. A value that may be a secret never gets into one.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::keys::{self, Fallback, Key, Kind, Table};
+use super::toml;
+use super::value::{self, Entry, Item, Value, Written};
+use super::{Address, Outside, Problem, Redacted};
+
+/// Collects what is wrong and what is doubtful with one file.
+pub(crate) struct Reader<'a> {
+    pub(crate) file: &'a Path,
+    pub(crate) outside: &'a dyn Outside,
+    pub(crate) problems: Vec<Problem>,
+    pub(crate) warnings: Vec<Problem>,
+}
+
+/// One table of the file, its values read.
+pub(crate) struct Row {
+    table: Table,
+    pub(crate) path: String,
+    pub(crate) line: usize,
+    cells: BTreeMap<&'static str, Cell>,
+}
+
+struct Cell {
+    line: usize,
+    /// `None`: refused, and a problem says why.
+    value: Option<Value>,
+}
+
+impl Reader<'_> {
+    /// Reads the table at `path`.
+    pub(crate) fn row(&mut self, table: Table, path: &str, line: usize, entries: &[Entry]) -> Row {
+        let mut row = Row { table, path: path.to_owned(), line, cells: BTreeMap::new() };
+        for entry in entries {
+            let at = format!("{path}.{}", entry.name);
+            let Some(key) = table.key(&entry.name) else {
+                self.stranger(table, &at, entry);
+                continue;
+            };
+            if row.is_given(key.name) {
+                self.problem(entry.line, &at, format!("expected `{}` once, under one of its names", key.name));
+                continue;
+            }
+            let value = self.value(key, &at, entry);
+            row.cells.insert(key.name, Cell { line: entry.line, value });
+        }
+        row
+    }
+
+    pub(crate) fn problem(&mut self, line: usize, key: &str, expected: impl Into<String>) {
+        let expected = expected.into();
+        self.problems.push(Problem { file: self.file.to_owned(), line, key: key.to_owned(), expected });
+    }
+
+    pub(crate) fn warn(&mut self, line: usize, key: &str, text: impl Into<String>) {
+        let expected = text.into();
+        self.warnings.push(Problem { file: self.file.to_owned(), line, key: key.to_owned(), expected });
+    }
+
+    /// A problem with the key of a row, at its line or else at the table's.
+    pub(crate) fn blame(&mut self, row: &Row, name: &str, expected: impl Into<String>) {
+        self.problem(row.line_of(name), &row.at(name), expected);
+    }
+
+    /// A secret that is written, or that stands in the file which `file_name` names.
+    pub(crate) fn secret(&mut self, row: &Row, name: &str, file_name: &str) -> Option<Redacted> {
+        let (written, path) = (row.text(name), row.path(file_name));
+        if written.is_some() && path.is_some() {
+            self.blame(row, file_name, format!("expected one of `{name}` and `{file_name}`; found both"));
+        }
+        let Some(path) = path else { return written.map(Redacted) };
+        let text = match self.outside.read(&path) {
+            Ok(text) => text,
+            Err(why) => {
+                self.blame(row, file_name, format!("expected a readable file; {}: {why}", path.display()));
+                return None;
+            }
+        };
+        let secret = text.strip_suffix('\n').unwrap_or(&text);
+        let secret = secret.strip_suffix('\r').unwrap_or(secret);
+        if secret.is_empty() || secret.contains(['\0', '\n']) {
+            self.blame(row, file_name, format!("expected one line with the secret in {}", path.display()));
+        }
+        Some(Redacted(secret.to_owned()))
+    }
+
+    fn stranger(&mut self, table: Table, at: &str, entry: &Entry) {
+        if table == Table::Global && keys::is_openssl(&entry.name) {
+            let usual = ["default", "secure", "normal", "fast", "auto", ""];
+            if !matches!(&entry.value, Written::Text(text) if usual.contains(&text.as_str())) {
+                self.warn(entry.line, at, "accepted without effect: ciphers and curves are rustls's choice");
+            }
+            return;
+        }
+        if table.is_later(&entry.name) {
+            return self.problem(entry.line, at, "known to PgBouncer but not supported yet");
+        }
+        let elsewhere =
+            [(Table::Global, "[pgweir]"), (Table::Database, "[databases.NAME]"), (Table::User, "[users.NAME]")];
+        let home = elsewhere.iter().find(|(other, _)| other.key(&entry.name).is_some());
+        let hint = match (home, table.nearest(&entry.name)) {
+            (Some((_, place)), _) => format!("; it belongs to {place}"),
+            (None, Some(name)) => format!("; did you mean `{name}`?"),
+            (None, None) => String::new(),
+        };
+        self.problem(entry.line, at, format!("expected a known key{hint}"));
+    }
+
+    fn value(&mut self, key: &Key, at: &str, entry: &Entry) -> Option<Value> {
+        let expanded = match self.expand(&entry.value) {
+            Ok(expanded) => expanded,
+            Err(missing) => {
+                self.problem(entry.line, at, missing.expected(key.kind));
+                return None;
+            }
+        };
+        match value::read(key.kind, &expanded) {
+            Ok(Value::Text(text)) if key.kind == Kind::Path => Some(Value::Text(self.resolve(text))),
+            Ok(value) => Some(value),
+            Err(refusal) => {
+                let found = match key.kind {
+                    Kind::Secret => String::new(),
+                    _ if expanded != entry.value => "; found what the environment gave".to_owned(),
+                    _ => format!("; found {}", refusal.found),
+                };
+                self.problem(refusal.line.unwrap_or(entry.line), at, refusal.expected + &found);
+                None
+            }
+        }
+    }
+
+    /// A path as the process sees it: relative ones start at the file's directory.
+    fn resolve(&self, text: String) -> String {
+        match self.file.parent() {
+            Some(dir) if !text.is_empty() => dir.join(&text).to_string_lossy().into_owned(),
+            _ => text,
+        }
+    }
+
+    /// Puts the environment's values in for each `${NAME}`; `$${` is a plain `${`.
+    fn expand(&self, written: &Written) -> Result<Written, Missing> {
+        Ok(match written {
+            Written::Text(text) => Written::Text(self.expand_text(text)?),
+            Written::List(items) => {
+                let item = |item: &Item| Ok(Item { line: item.line, value: self.expand(&item.value)? });
+                Written::List(items.iter().map(item).collect::<Result<_, _>>()?)
+            }
+            Written::Table(entries) => {
+                let entry = |entry: &Entry| Ok(Entry { value: self.expand(&entry.value)?, ..entry.clone() });
+                Written::Table(entries.iter().map(entry).collect::<Result<_, _>>()?)
+            }
+            other => other.clone(),
+        })
+    }
+
+    fn expand_text(&self, text: &str) -> Result<String, Missing> {
+        let mut out = String::with_capacity(text.len());
+        let mut rest = text;
+        while let Some((before, after)) = rest.split_once("${") {
+            if let Some(before) = before.strip_suffix('$') {
+                out.extend([before, "${"]);
+                rest = after;
+                continue;
+            }
+            let (name, after) = after.split_once('}').ok_or(Missing::Brace)?;
+            if !is_variable(name) {
+                return Err(Missing::Brace);
+            }
+            let alone = text.len() == name.len() + "${}".len();
+            let value = self.outside.env(name).ok_or_else(|| Missing::Variable { name: name.to_owned(), alone })?;
+            out.extend([before, &value]);
+            rest = after;
+        }
+        Ok(out + rest)
+    }
+}
+
+/// Why a `${NAME}` could not be replaced.
+enum Missing {
+    Brace,
+    /// `alone`: it is the whole value, so its name is surely a name and not a part of a password.
+    Variable {
+        name: String,
+        alone: bool,
+    },
+}
+
+impl Missing {
+    fn expected(&self, kind: Kind) -> String {
+        match self {
+            Missing::Brace => "expected ${NAME}, the name of a variable in braces ($${ is a plain ${)".into(),
+            Missing::Variable { alone: false, .. } if kind == Kind::Secret => {
+                "expected a variable of the environment in ${NAME}; it is not set ($${ is a plain ${)".into()
+            }
+            Missing::Variable { name, .. } => format!("expected the environment variable {name}; it is not set"),
+        }
+    }
+}
+
+fn is_variable(name: &str) -> bool {
+    let fits = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    !name.is_empty() && !name.starts_with(|c: char| c.is_ascii_digit()) && name.chars().all(fits)
+}
+
+impl Row {
+    pub(crate) fn is_given(&self, name: &str) -> bool {
+        self.cells.contains_key(name)
+    }
+
+    /// None of these was refused, so that what follows from them may be judged.
+    pub(crate) fn is_sound(&self, names: &[&str]) -> bool {
+        names.iter().all(|name| self.cells.get(name).is_none_or(|cell| cell.value.is_some()))
+    }
+
+    pub(crate) fn line_of(&self, name: &str) -> usize {
+        self.cells.get(name).map_or(self.line, |cell| cell.line)
+    }
+
+    pub(crate) fn at(&self, name: &str) -> String {
+        format!("{}.{name}", self.path)
+    }
+
+    /// The value written, else the default; `None` where the key has neither, or only another table's.
+    fn value(&self, name: &str) -> Option<Value> {
+        let key = self.table.key(name).expect("readers ask for keys of the table");
+        let own = self.cells.get(name).and_then(|cell| cell.value.clone());
+        own.or_else(|| match key.default {
+            Fallback::Is(text) => value::read(key.kind, &toml::literal(text)?).ok(),
+            Fallback::Global(_) | Fallback::Unset => None,
+        })
+    }
+
+    pub(crate) fn boolean(&self, name: &str) -> bool {
+        matches!(self.value(name), Some(Value::Boolean(true)))
+    }
+
+    pub(crate) fn integer<T: TryFrom<u64>>(&self, name: &str) -> Option<T> {
+        match self.value(name) {
+            Some(Value::Integer(value)) => T::try_from(value).ok(),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn duration(&self, name: &str) -> Option<Duration> {
+        match self.value(name) {
+            Some(Value::Duration(value)) => Some(value),
+            _ => None,
+        }
+    }
+
+    /// A duration where 0 is none.
+    pub(crate) fn timeout(&self, name: &str) -> Option<Duration> {
+        self.duration(name).filter(|timeout| !timeout.is_zero())
+    }
+
+    /// Text where "" is none.
+    pub(crate) fn text(&self, name: &str) -> Option<String> {
+        match self.value(name) {
+            Some(Value::Text(text)) if !text.is_empty() => Some(text),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn path(&self, name: &str) -> Option<PathBuf> {
+        self.text(name).map(PathBuf::from)
+    }
+
+    pub(crate) fn list(&self, name: &str) -> Vec<String> {
+        match self.value(name) {
+            Some(Value::List(list)) => list,
+            _ => Vec::new(),
+        }
+    }
+
+    pub(crate) fn servers(&self) -> Option<Vec<Address>> {
+        match self.value("servers") {
+            Some(Value::Servers(servers)) => Some(servers),
+            _ => None,
+        }
+    }
+}

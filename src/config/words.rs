@@ -1,0 +1,88 @@
+//! [pure] The words that a key may take, each list written once: the type, its text and back.
+
+macro_rules! words {
+    ($(#[$meta:meta])* $name:ident { $($variant:ident = $word:literal),+ $(,)? }) => {
+        $(#[$meta])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+        pub enum $name {
+            $($variant),+
+        }
+
+        impl $name {
+            /// Every word, in the order of the variants.
+            pub const WORDS: &'static [&'static str] = &[$($word),+];
+
+            /// The variant of a word as it stands in `WORDS`.
+            pub fn from_word(word: &str) -> Option<Self> {
+                match word {
+                    $($word => Some(Self::$variant),)+
+                    _ => None,
+                }
+            }
+
+            pub fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $word),+
+                }
+            }
+        }
+
+        impl std::fmt::Display for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str(self.as_str())
+            }
+        }
+    };
+}
+
+words! {
+    /// When a server goes back to its pool.
+    PoolMode { Session = "session", Transaction = "transaction", Statement = "statement" }
+}
+
+words! {
+    /// How a client proves who it is.
+    AuthType {
+        Any = "any",
+        Cert = "cert",
+        Md5 = "md5",
+        Plain = "plain",
+        ScramSha256 = "scram-sha-256",
+        Trust = "trust",
+    }
+}
+
+words! {
+    LogFormat { Json = "json", Text = "text" }
+}
+
+words! {
+    /// libpq's sslmode, in the manual's order.
+    SslMode {
+        Disable = "disable",
+        Allow = "allow",
+        Prefer = "prefer",
+        Require = "require",
+        VerifyCa = "verify-ca",
+        VerifyFull = "verify-full",
+    }
+}
+
+words! {
+    /// PgBouncer's `load_balance_hosts`.
+    LoadBalance { RoundRobin = "round-robin", Disable = "disable" }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_word_leads_to_its_variant_and_back() {
+        let back = |word: &&str| AuthType::from_word(word).expect("a word of the list").as_str() == *word;
+        assert!(AuthType::WORDS.iter().all(back));
+        assert_eq!(SslMode::from_word("verify-full"), Some(SslMode::VerifyFull));
+        assert_eq!(PoolMode::from_word("Session"), None);
+        assert!(SslMode::Require < SslMode::VerifyCa);
+    }
+}

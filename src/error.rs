@@ -23,6 +23,15 @@ pub struct Error {
     pub source: Option<Arc<str>>,
     /// A name or value that completes the kind's text (a database, a parameter); never a secret.
     pub subject: Option<Arc<str>>,
+    /// What a server said, where the client gets the server's own code and text.
+    pub said: Option<Arc<Said>>,
+}
+
+/// A server's ErrorResponse, as far as it is passed on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Said {
+    pub sqlstate: String,
+    pub text: String,
 }
 
 /// One row of the table.
@@ -118,7 +127,7 @@ impl Kind {
 impl Error {
     /// An error of ours.
     pub fn new(kind: Kind, side: Side) -> Error {
-        Error { kind, side, source: None, subject: None }
+        Error { kind, side, source: None, subject: None, said: None }
     }
 
     /// The client broke the protocol in the named way.
@@ -143,8 +152,25 @@ impl Error {
         self
     }
 
+    /// Passes on a server's code and text in place of ours.
+    pub fn said(mut self, sqlstate: &str, text: &str) -> Error {
+        self.said = Some(Arc::new(Said { sqlstate: sqlstate.to_owned(), text: text.to_owned() }));
+        self
+    }
+
+    /// The five characters that the client gets.
+    pub fn sqlstate(&self) -> &str {
+        match &self.said {
+            Some(said) if said.sqlstate.len() == 5 => &said.sqlstate,
+            _ => self.kind.sqlstate(),
+        }
+    }
+
     /// The client's text.
     pub fn text(&self) -> String {
+        if let Some(said) = &self.said {
+            return said.text.clone();
+        }
         let subject = self.subject.as_deref().unwrap_or("");
         self.kind.row().text.replace("{}", subject)
     }

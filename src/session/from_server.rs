@@ -202,7 +202,8 @@ impl Session {
         };
         if head.action == Action::Skip && head.kind == Kind::Query {
             let text = String::from_utf8_lossy(backend::field(frame.body, b'M').unwrap_or_default());
-            return Err(Error::new(ErrorKind::AlignFailed, Side::Client).because(text));
+            let sqlstate = String::from_utf8_lossy(backend::sqlstate(frame.body));
+            return Err(Error::new(ErrorKind::AlignFailed, Side::Client).said(&sqlstate, &text));
         }
         if head.ends_with_ready() {
             self.replay.stop();

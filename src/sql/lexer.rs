@@ -102,7 +102,19 @@ impl<'a> Lexer<'a> {
     }
 
     /// Passes blanks and comments. `None`: a comment does not end.
+    #[inline]
     fn skip_blank(&mut self) -> Option<()> {
+        // Mostly there is one space, or nothing.
+        if let [b' ', ..] = self.rest() {
+            self.at += 1;
+        }
+        match self.rest() {
+            [first, ..] if !matches!(class(*first) & START, 0 | START_OP) => Some(()),
+            _ => self.skip_blanks(),
+        }
+    }
+
+    fn skip_blanks(&mut self) -> Option<()> {
         loop {
             match self.rest() {
                 [b' ' | b'\t' | b'\n' | b'\r' | 0x0B | 0x0C, ..] => self.at += 1,
@@ -272,6 +284,15 @@ fn dollar(rest: &[u8]) -> Option<(Kind, usize)> {
 
 /// A number without its sign. Digits that run into a letter end at it, as up to PostgreSQL 14.
 fn number(rest: &[u8]) -> Option<usize> {
+    let len = run(rest, DIGIT);
+    match rest.get(len) {
+        Some(b'.' | b'_' | b'a'..=b'z' | b'A'..=b'Z') => long_number(rest),
+        _ => Some(len),
+    }
+}
+
+/// One with more than digits, perhaps.
+fn long_number(rest: &[u8]) -> Option<usize> {
     if let [b'0', base, rest @ ..] = rest {
         let digits = match base | 0x20 {
             b'x' => rest.iter().take_while(|byte| byte.is_ascii_hexdigit() || **byte == b'_').count(),
@@ -318,7 +339,7 @@ fn digits(rest: &[u8]) -> usize {
 fn punct(rest: &[u8]) -> Option<(Kind, usize)> {
     match rest {
         [b':', b':' | b'=', ..] | [b'.', b'.', ..] => Some((Punct, 2)),
-        [b'.', b'0'..=b'9', ..] => number(rest).map(|len| (Number, len)),
+        [b'.', b'0'..=b'9', ..] => long_number(rest).map(|len| (Number, len)),
         _ => Some((Punct, 1)),
     }
 }

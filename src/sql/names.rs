@@ -84,8 +84,26 @@ impl Verb {
 /// taints a function called `"SetSeed"` too.
 #[inline]
 pub(super) fn look_up(token: Token<'_>) -> Name {
-    if token.kind == Kind::Word { word(token.text) } else { function(inner(token)) }
+    match token {
+        // Most words of a text are shorter than any here, or begin otherwise.
+        Token { kind: Kind::Word, text: [first, _, _, _, ..], .. } if INITIALS & (1 << (first & 0x1F)) != 0 => {
+            word(token.text)
+        }
+        Token { kind: Kind::Quoted, .. } => function(inner(token)),
+        _ => Name::Other,
+    }
 }
+
+/// The letters that `word` and `function` know, by their low five bits.
+const INITIALS: u32 = {
+    let mut bits = 0;
+    let mut rest: &[u8] = b"cdghilprstuw";
+    while let [letter, more @ ..] = rest {
+        bits |= 1 << (*letter & 0x1F);
+        rest = more;
+    }
+    bits
+};
 
 fn word(text: &[u8]) -> Name {
     let Some(first) = text.first() else { return Name::Other };

@@ -1,7 +1,8 @@
 //! [pure] What a statement is, from its text alone.
 //!
-//! [`lexer`] cuts a text by PostgreSQL's lexical rules, [`classify`] reads the tokens and says what the text may
-//! do to *session state*, [`setting`] is the part that reads SET and RESET, [`names`] holds the words that matter.
+//! [`lexer`] cuts a text by PostgreSQL's lexical rules (`spans` knows how far each token reaches), [`classify`] reads
+//! the tokens and says what the text may do to *session state*; `setting` is the part that reads SET and RESET, and
+//! `names` holds the words that matter.
 //!
 //! The words are judged by one maxim: *in doubt, taint*. A text that cannot run (a syntax error) may be judged
 //! either way, because PostgreSQL parses the whole text before it runs the first statement of it.
@@ -14,8 +15,11 @@ pub mod classify;
 pub mod lexer;
 mod names;
 mod setting;
+mod spans;
+mod taint;
 
-pub use classify::{Special, Statement, Taint, classify};
+pub use classify::{Special, Statement, classify};
 pub use lexer::{Kind, Lexer, Lexical, Token};
 pub use names::fold_identifier;
 pub use setting::Reported;
+pub use taint::Taint;

@@ -3,8 +3,8 @@
 
 use std::borrow::Cow;
 
-use super::classify::Taint;
 use super::lexer::{Kind, Token};
+use super::taint::Taint;
 
 /// What a word or a quoted name may mean, wherever it stands.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]

@@ -1,8 +1,8 @@
 //! [pure] SET and RESET: which of them leave a setting in the session that nobody else follows.
 
-use super::classify::Taint;
 use super::lexer::{Kind, Lexer, Token};
 use super::names::inner;
+use super::taint::Taint;
 
 /// The settings beyond [`FOLLOWED`] that this server reports in ParameterStatus, so that they are followed too.
 #[derive(Copy, Clone, Debug, Default, PartialEq, Eq, Hash)]

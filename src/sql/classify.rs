@@ -695,7 +695,7 @@ mod tests {
             let both = format!("{text};{more}");
             let (one, both) = (read(&text).taint, read(&both).taint);
             // An open string would take the other text in, and may close there.
-            prop_assume!(one != Some(Taint::Unreadable));
+            let one = one.filter(|one| *one != Taint::Unreadable);
             prop_assert!(one.is_none_or(|one| both.is_some_and(|both| both <= one)), "{:?} {:?}", one, both);
         }
     }

@@ -42,7 +42,7 @@ impl Account {
         &self.name
     }
 
-    /// A command that runs as this account: without standard input, without the caller's PG* variables, and in a
+    /// A command that runs as this account: without standard input, without the caller's libpq variables, and in a
     /// process group of its own, so that a Ctrl-C reaches us alone and the order of the stop stays ours.
     ///
     /// The account keeps no supplementary group of root's: std calls `setgroups(0)` when root sets a uid and names
@@ -50,7 +50,7 @@ impl Account {
     pub fn command(&self, program: impl AsRef<OsStr>) -> Command {
         let mut command = Command::new(program);
         command.stdin(Stdio::null()).process_group(0).env("LC_ALL", "C.UTF-8");
-        for (name, _) in std::env::vars_os().filter(|(name, _)| name.as_encoded_bytes().starts_with(b"PG")) {
+        for (name, _) in std::env::vars_os().filter(|(name, _)| is_libpqs(name)) {
             command.env_remove(name);
         }
         if let Some(Ids { user, group }) = self.ids {
@@ -72,6 +72,12 @@ impl Account {
         test.args(["-c", r#"test -r "$1" && test -x "$1""#, "sh"]).arg(path);
         test.current_dir("/").stderr(Stdio::null()).status().is_ok_and(|status| status.success())
     }
+}
+
+/// PGHOST, PGSERVICE and their kind would lead a program astray; our own variables would not.
+fn is_libpqs(name: &OsStr) -> bool {
+    let name = name.as_encoded_bytes();
+    name.starts_with(b"PG") && !name.starts_with(b"PGWEIR")
 }
 
 fn user_ids(passwd: &str, name: &str) -> Option<Ids> {
@@ -106,8 +112,8 @@ mod tests {
     }
 
     #[test]
-    fn commands_run_without_the_callers_pg_variables() {
-        let command = Account { name: "x".into(), ids: None }.command("true");
-        assert!(command.get_envs().all(|(name, value)| value.is_none() || name == "LC_ALL"));
+    fn only_libpqs_variables_are_taken_away() {
+        assert!(is_libpqs(OsStr::new("PGHOST")) && is_libpqs(OsStr::new("PGDATA")));
+        assert!(!is_libpqs(OsStr::new("PGWEIR_LOG")) && !is_libpqs(OsStr::new("PATH")));
     }
 }

@@ -97,7 +97,8 @@ impl Room {
         if self.ground.account.reaches(&bin.program("postgres")) {
             return Ok(bin);
         }
-        let root = bin.dir.parent().ok_or_else(|| Problem::new("copying PostgreSQL", "its bindir has no parent"))?;
+        let dir = bin.dir.canonicalize().trying(|| format!("finding {}", bin.dir.display()))?;
+        let root = dir.parent().ok_or_else(|| Problem::new("copying PostgreSQL", "its bindir has no parent"))?;
         let copy = self.ground.dir.join(format!("postgresql-{}", bin.major));
         process::run(Command::new("cp").arg("-a").arg(root).arg(&copy), "")?;
         process::run(Command::new("chmod").args(["-R", "go+rX"]).arg(&copy), "")?;

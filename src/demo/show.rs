@@ -1,5 +1,6 @@
 //! `pgweir demo`: a primary, a standby and the proxy before them, a short proof that it works, and the URL to paste.
 
+use super::SLOT;
 use super::binaries::Binaries;
 use super::cluster::Cluster;
 use super::ports::Ports;
@@ -78,7 +79,6 @@ fn prove(client: &Psql<'_>, primary: &Cluster, standby: &Cluster) -> Result<()> 
 }
 
 const DATABASE: &str = "suggar_daddy";
-const SLOT: &str = "replica_slot_1";
 const CHECK_EVERY: Duration = Duration::from_millis(200);
 const CATCH_UP: Duration = Duration::from_secs(10);
 

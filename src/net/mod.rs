@@ -1,1 +1,3 @@
-//! (to come)
+//! Sockets and what they are wrapped in.
+
+pub mod tls;

@@ -16,6 +16,13 @@ mod roots;
 mod server_side;
 mod verifier;
 
+#[cfg(test)]
+mod lab;
+#[cfg(test)]
+mod memory;
+#[cfg(test)]
+mod tests;
+
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -70,8 +70,10 @@ kinds! {
     AlignFailed: "22023" FATAL "align_failed" "invalid server parameter";
     AuthFailed: "28P01" FATAL "auth_failed" "password authentication failed";
     AuthMethod: "28000" FATAL "auth_method" "login rejected";
+    AuthUnsupported: "0A000" FATAL "auth_unsupported" "client selected an invalid SASL authentication mechanism";
     CancelledWait: "57014" ERROR "cancelled_wait" "canceling statement due to user request";
     CertAuth: "28000" FATAL "cert_auth" "certificate authentication failed";
+    ChannelBinding: "28000" FATAL "channel_binding" "SASL authentication failed: channel binding";
     ClientGone: "08006" FATAL "client_gone" "client unexpected eof";
     ClientIdle: "57P05" FATAL "client_idle_timeout" "client_idle_timeout";
     ClientLogin: "08P01" FATAL "client_login_timeout" "client_login_timeout";

@@ -32,8 +32,10 @@
 
 pub mod auth;
 pub mod cli;
+pub mod client;
 pub mod cluster;
 pub mod config;
+pub mod control;
 pub mod demo;
 pub mod error;
 pub mod net;

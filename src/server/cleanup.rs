@@ -13,14 +13,21 @@ use crate::wire::{back, backend, encode, frame};
 /// A clean-up that takes longer closes the server.
 const LIMIT: Duration = Duration::from_secs(10);
 
-/// Runs one simple Query on a server that owes nothing, then returns it to its pool. Any error closes it.
-pub async fn run(mut lease: Lease<Server>, text: &str) {
-    let done = tokio::time::timeout(LIMIT, converse(&mut lease, text)).await;
-    if let Ok(Some(settled)) = done {
-        if text.eq_ignore_ascii_case("DISCARD ALL") {
-            lease.state.parsed.clear();
+/// Runs these queries, one after the other, on a server that owes nothing, then returns it to its pool. Any error
+/// closes it.
+pub async fn run(mut lease: Lease<Server>, queries: Vec<String>) {
+    let mut proof = None;
+    for text in queries {
+        match tokio::time::timeout(LIMIT, converse(&mut lease, &text)).await {
+            Ok(Some(settled)) => proof = Some(settled),
+            _ => return,
         }
-        lease.state.known = lease.state.base.clone();
+        if text.trim().eq_ignore_ascii_case("DISCARD ALL") {
+            lease.state.parsed.clear();
+            lease.state.known = lease.state.base.clone();
+        }
+    }
+    if let Some(settled) = proof {
         lease.release(settled);
     }
 }
@@ -29,18 +36,20 @@ pub async fn run(mut lease: Lease<Server>, text: &str) {
 async fn converse(server: &mut Server, text: &str) -> Option<Settled> {
     let mut talk = Talk::new(borrowed(server)?);
     encode::query(&mut talk.out, text.as_bytes());
-    let outcome = finish(&mut talk).await;
+    let outcome = finish(&mut talk, server).await;
     let (stream, ahead) = talk.into_parts();
     server.stream = stream;
     outcome.filter(|_| ahead.is_empty())
 }
 
-async fn finish(talk: &mut Talk) -> Option<Settled> {
+async fn finish(talk: &mut Talk, server: &mut Server) -> Option<Settled> {
     talk.flush().await.ok()?;
     loop {
         let message = talk.message(frame::LOGIN_LIMIT).await.ok()?;
         match message.tag {
             back::ERROR => return None,
+            // A rolled-back SET is reported.
+            back::PARAMETER_STATUS => server.note_parameter(&message.body),
             back::READY_FOR_QUERY => {
                 let status: TxStatus = backend::ready_for_query(&message.body).ok()?;
                 return Settled::after(status);

@@ -196,6 +196,7 @@ impl Session {
     ) -> Result<FromServer, Error> {
         self.copy_in = false;
         self.resetting = false;
+        self.told_fatal |= matches!(backend::field(frame.body, b'V'), Some(b"FATAL" | b"PANIC"));
         let Some(head) = self.ledger.head().copied() else {
             // Out of turn only a FATAL comes, and the end of the connection behind it.
             return Ok(FromServer::Forward);

@@ -147,6 +147,7 @@ pub struct Session {
     verified: bool,
     /// A RESET ALL runs alone: what the server reports until ReadyForQuery is its own default.
     resetting: bool,
+    told_fatal: bool,
     replay: Replay,
     /// The statement that a refused batch is to parse anew.
     stale: Option<Arc<Statement>>,
@@ -183,6 +184,7 @@ impl Session {
             reported,
             verified: false,
             resetting: false,
+            told_fatal: false,
             replay: Replay::default(),
             stale: None,
         }
@@ -294,6 +296,11 @@ impl Session {
 
     pub fn in_transaction(&self) -> bool {
         self.status != TxStatus::Idle
+    }
+
+    /// The server said goodbye to the client itself, by a FATAL error.
+    pub fn told_fatal(&self) -> bool {
+        self.told_fatal
     }
 
     pub fn pin(&self) -> Option<Pin> {

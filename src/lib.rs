@@ -41,6 +41,7 @@ pub mod error;
 pub mod net;
 pub mod pool;
 pub mod route;
+pub mod serve;
 pub mod server;
 pub mod session;
 pub mod sql;

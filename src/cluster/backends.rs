@@ -44,6 +44,8 @@ pub struct Ground {
     pub config: Arc<Config>,
     pub userlist: Arc<Userlist>,
     pub server_tls: Option<Connector>,
+    /// The bytes of the files that it was built from.
+    pub server_tls_stamp: Vec<Option<Vec<u8>>>,
 }
 
 /// The pools, the caps that they share, and the clusters that they follow.

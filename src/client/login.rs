@@ -314,7 +314,6 @@ async fn welcome(
         let value = match name.as_str() {
             // A client is connected to the database, not to one of its servers (PROTOCOL 14).
             "in_hot_standby" => "off",
-            "session_authorization" => &wish.user,
             name => settings::followed(name).and_then(|name| settings.get(name)).unwrap_or(value),
         };
         encode::parameter_status(&mut talk.out, name.as_bytes(), value.as_bytes());

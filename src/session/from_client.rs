@@ -94,7 +94,7 @@ impl Session {
             return self.forward(Kind::Query);
         }
         let Some(text) = frontend::query(frame.body) else { return self.forward(Kind::Query) };
-        let statement = sql::classify(text, self.lexical());
+        let statement = sql::classify(text, self.lexical, self.reported);
         if let Some(effect) = self.own_effect(&statement.special) {
             encode::query(to_server.end(), b"");
             self.ledger.push(Owed::new(Kind::Query, Action::Tag(tag_of(&effect))));
@@ -170,7 +170,7 @@ impl Session {
 
     /// Names of ours, however the client's statement is called, and the pins that come with its text.
     fn statement(&mut self, text: &[u8], rest: &[u8]) -> Arc<Statement> {
-        let verdict = sql::classify(text, self.lexical());
+        let verdict = sql::classify(text, self.lexical, self.reported);
         let effect = match &verdict.special {
             Special::Deallocate(name) => Some(Effect::Deallocate(sql::fold_identifier(name).as_ref().into())),
             Special::DeallocateAll => Some(Effect::DeallocateAll),
@@ -229,7 +229,7 @@ impl Session {
     }
 
     fn unnamed_parse(&mut self, view: &frontend::Parse<'_>, to_server: &mut Outbox<'_>, len: usize) -> FromClient {
-        let verdict = sql::classify(view.text, self.lexical());
+        let verdict = sql::classify(view.text, self.lexical, self.reported);
         if let Some(taint) = verdict.taint {
             self.pin_for(Pin::Statement(taint));
         }

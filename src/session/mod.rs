@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use crate::config::PoolMode;
 use crate::error::{Error, Kind as ErrorKind, Side};
-use crate::sql::Lexical;
+use crate::sql::{Lexical, Reported};
 use crate::wire::backend::TxStatus;
 use crate::wire::{back, encode, frame, front};
 
@@ -90,11 +90,15 @@ pub struct ServerState {
     pub known: Arc<Settings>,
     /// What it had after login: where RESET and DISCARD ALL lead.
     pub base: Arc<Settings>,
+    /// Which settings its major reports beyond those that all do, as its login showed.
+    reported: Reported,
 }
 
 impl ServerState {
     pub fn new(base: Arc<Settings>, max_prepared_statements: usize) -> ServerState {
-        ServerState { parsed: Parsed::new(max_prepared_statements), known: Arc::clone(&base), base }
+        let has = |name| base.get(name).is_some();
+        let reported = Reported { search_path: has("search_path"), scram_iterations: has("scram_iterations") };
+        ServerState { parsed: Parsed::new(max_prepared_statements), known: Arc::clone(&base), base, reported }
     }
 }
 
@@ -138,7 +142,10 @@ pub struct Session {
 
     wanted: Arc<Settings>,
     startup: Arc<Settings>,
-    standard_conforming_strings: bool,
+    /// How this client's texts are cut, by its settings.
+    lexical: Lexical,
+    /// What the server at hand reports beyond what all do.
+    reported: Reported,
     /// A server took these settings once: they may go in the same write as a statement.
     verified: bool,
     /// A RESET ALL runs alone: what the server reports until ReadyForQuery is its own default.
@@ -150,7 +157,7 @@ pub struct Session {
 
 impl Session {
     pub fn new(origin: Origin) -> Session {
-        let conforming = conforming(&origin.settings);
+        let lexical = lexical(&origin.settings);
         Session {
             mode: origin.mode,
             ledger: Ledger::default(),
@@ -171,7 +178,8 @@ impl Session {
             intern: origin.intern,
             startup: Arc::clone(&origin.settings),
             wanted: origin.settings,
-            standard_conforming_strings: conforming,
+            lexical,
+            reported: Reported::default(),
             verified: false,
             resetting: false,
             replay: Replay::default(),
@@ -235,6 +243,7 @@ impl Session {
     /// A server was lent: what makes it this client's goes in front of everything else.
     pub fn attach(&mut self, server: &mut ServerState, to_server: &mut Outbox<'_>) {
         self.status = TxStatus::Idle;
+        self.reported = server.reported;
         if self.mode == PoolMode::Session && self.verified {
             return;
         }
@@ -307,10 +316,6 @@ impl Session {
         }
     }
 
-    fn lexical(&self) -> Lexical {
-        Lexical { standard_conforming_strings: self.standard_conforming_strings }
-    }
-
     fn apply(&mut self, effect: Effect) {
         match effect {
             Effect::Deallocate(name) => {
@@ -324,7 +329,7 @@ impl Session {
     fn reset(&mut self, server: &mut ServerState) {
         server.known = Arc::clone(&server.base);
         self.wanted = Arc::clone(&self.startup);
-        self.standard_conforming_strings = conforming(&self.wanted);
+        self.lexical = lexical(&self.wanted);
     }
 
     fn settings_changed(&mut self, name: &str, value: &str, server: &mut ServerState) {
@@ -332,7 +337,7 @@ impl Session {
         changed.set(name, value);
         self.wanted = Arc::new(changed);
         server.known = Arc::clone(&self.wanted);
-        self.standard_conforming_strings = conforming(&self.wanted);
+        self.lexical = lexical(&self.wanted);
     }
 
     fn desync(&self, tag: u8) -> Error {
@@ -342,6 +347,7 @@ impl Session {
     }
 }
 
-fn conforming(settings: &Settings) -> bool {
-    settings.get("standard_conforming_strings").is_none_or(|value| value == "on")
+fn lexical(settings: &Settings) -> Lexical {
+    let value = |name, default| settings.get(name).unwrap_or(default).as_bytes();
+    Lexical::from_parameters(value("standard_conforming_strings", "on"), value("client_encoding", "UTF8"))
 }

@@ -28,7 +28,7 @@ impl Session {
             front::TERMINATE => Ok(FromClient::Terminate),
             front::COPY_DATA | front::COPY_DONE | front::COPY_FAIL => Ok(self.copy(frame.header.tag)),
             front::SYNC => Ok(self.sync()),
-            _ if self.batch == Batch::Failed => known(frame.header.tag).map(|()| FromClient::Swallow),
+            _ if matches!(self.batch, Batch::Failed | Batch::Refused) => known(frame.header.tag).map(|()| FromClient::Swallow),
             front::QUERY => Ok(self.query(&frame, to_server)),
             front::PARSE => self.parse(&frame, server, to_server, to_client),
             front::BIND => self.bind(&frame, server, to_server),

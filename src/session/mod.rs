@@ -78,8 +78,10 @@ enum Batch {
     Closed,
     /// Messages without their Sync yet.
     Open,
-    /// The server answered with an error: what comes until the Sync is skipped.
+    /// The server answered with an error: it skips what comes until the Sync, which it must still be sent.
     Failed,
+    /// No server was found for it: what comes until the Sync goes nowhere.
+    Refused,
 }
 
 /// What a server connection has of sessions: travels with it.
@@ -210,9 +212,9 @@ impl Session {
     /// Whether a frame of an idle client needs a server at all; if not, `unattended` answers it.
     pub fn wants_server(&self, tag: u8) -> bool {
         match tag {
-            front::SYNC => self.batch == Batch::Open,
+            front::SYNC => self.in_batch(),
             front::FLUSH | front::TERMINATE | front::COPY_DATA | front::COPY_DONE | front::COPY_FAIL => false,
-            _ => self.batch != Batch::Failed,
+            _ => self.batch != Batch::Refused,
         }
     }
 
@@ -236,7 +238,7 @@ impl Session {
         encode::error(to_client.end(), error);
         match tag {
             front::QUERY | front::FUNCTION_CALL => encode::ready_for_query(to_client.end(), TxStatus::Idle),
-            _ => self.batch = Batch::Failed,
+            _ => self.batch = Batch::Refused,
         }
     }
 
@@ -277,19 +279,24 @@ impl Session {
 
     /// The proof that the server may go back, if it may: nothing owed, no batch open, outside a transaction, no pin.
     pub fn settled(&self) -> Option<Settled> {
-        let free = self.batch != Batch::Open && !self.copy_in && self.pin.is_none();
+        let free = !self.in_batch() && !self.copy_in && self.pin.is_none();
         if free && self.mode != PoolMode::Session { self.ledger.settled(self.status) } else { None }
     }
 
     /// The same for a client that leaves, whatever its pool mode: its server may be cleaned and kept.
     pub fn settled_at_end(&self) -> Option<Settled> {
-        let free = self.batch != Batch::Open && !self.copy_in && self.pin.is_none();
+        let free = !self.in_batch() && !self.copy_in && self.pin.is_none();
         if free { self.ledger.settled(self.status) } else { None }
     }
 
     /// Nothing is in flight: the client holds its server only for a transaction, a pin or its pool mode.
     pub fn quiet(&self) -> bool {
-        self.ledger.is_empty() && self.batch != Batch::Open && !self.copy_in
+        self.ledger.is_empty() && !self.in_batch() && !self.copy_in
+    }
+
+    /// A server waits for the Sync of a batch, be it that it skips the rest of it.
+    fn in_batch(&self) -> bool {
+        matches!(self.batch, Batch::Open | Batch::Failed)
     }
 
     pub fn in_transaction(&self) -> bool {

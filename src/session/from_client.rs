@@ -65,6 +65,7 @@ impl Session {
         let taken = self.copy_in || (self.batch != Batch::Failed && !self.ledger.is_empty());
         if tag != front::COPY_DATA {
             self.copy_in = false;
+            self.copy_ended = true;
         }
         if taken { FromClient::Forward } else { FromClient::Swallow }
     }
@@ -79,13 +80,15 @@ impl Session {
             self.pin_for(Pin::LargeParse);
         }
         self.batch = Batch::Closed;
-        self.forward(Kind::Sync)
+        self.ledger.push(Owed { sealed: self.copy_ended, ..Owed::new(Kind::Sync, Action::Forward) });
+        FromClient::Forward
     }
 
     fn query(&mut self, frame: &Frame<'_>, to_server: &mut Outbox<'_>) -> FromClient {
         // A simple query destroys the unnamed statement and portal (PROTOCOL 7).
         self.unnamed = Unnamed::None;
         self.portal_effect = None;
+        self.copy_ended = false;
         if self.mode == PoolMode::Session {
             return self.forward(Kind::Query);
         }
@@ -410,6 +413,7 @@ impl Session {
 
     fn execute(&mut self, frame: &Frame<'_>) -> FromClient {
         self.batch = Batch::Open;
+        self.copy_ended = false;
         // An Execute of the unnamed portal: an empty name and the row limit.
         let unnamed = frame.header.len == 5 + 1 + 4;
         match self.portal_effect.clone() {

@@ -87,8 +87,11 @@ impl Session {
             (back::EMPTY_QUERY, Query | Execute) => Ok(self.empty_query(&head, to_client)),
             (back::PORTAL_SUSPENDED, Execute) => Ok(self.done()),
             (back::COPY_IN | back::COPY_BOTH, Query | Execute) => {
-                self.copy_in = true;
-                self.ledger.forget_syncs_behind_head();
+                // The data may have ended already, if the client sent it without waiting.
+                self.copy_in = !self.copy_ended;
+                if self.ledger.forget_syncs_behind_head() && head.kind == Execute {
+                    self.batch = Batch::Open;
+                }
                 Ok(FromServer::Forward)
             }
             (back::COPY_OUT | back::COPY_DATA | back::COPY_DONE | back::DATA_ROW, Query | Execute)

@@ -121,6 +121,8 @@ pub struct Session {
     status: TxStatus,
     batch: Batch,
     copy_in: bool,
+    /// CopyDone or CopyFail was sent behind the last statement that may be a COPY.
+    copy_ended: bool,
     pin: Option<Pin>,
 
     /// Named statements are renamed and follow the client.
@@ -166,6 +168,7 @@ impl Session {
             status: TxStatus::Idle,
             batch: Batch::Closed,
             copy_in: false,
+            copy_ended: false,
             pin: None,
             tracking: origin.prepared && origin.mode != PoolMode::Session,
             statements: Statements::default(),

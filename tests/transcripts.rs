@@ -71,7 +71,8 @@ impl Stage {
                 self.clients.insert((*name).to_owned(), client);
             }
             ["server", name, rest @ ..] => {
-                let limit = rest.iter().find_map(|word| word.strip_prefix("limit=")).map_or(100, |n| n.parse().unwrap());
+                let limit =
+                    rest.iter().find_map(|word| word.strip_prefix("limit=")).map_or(100, |n| n.parse().unwrap());
                 self.servers.insert((*name).to_owned(), ServerState::new(Arc::new(settings(rest)), limit));
             }
             ["lend", server, "to", client] => self.lend(server, client),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::ledger::{Action, Kind, NO_SLOT, Owed};
 use super::outbox::Outbox;
 use super::pin::Pin;
-use super::prepared::{self, Effect, Statement, Unnamed};
+use super::prepared::{self, Effect, OnServer, Statement, Unnamed};
 use super::{Batch, Frame, FromClient, ServerState, Session};
 use crate::config::PoolMode;
 use crate::error::{Error, Kind as ErrorKind, Side};
@@ -28,7 +28,9 @@ impl Session {
             front::TERMINATE => Ok(FromClient::Terminate),
             front::COPY_DATA | front::COPY_DONE | front::COPY_FAIL => Ok(self.copy(frame.header.tag)),
             front::SYNC => Ok(self.sync()),
-            _ if matches!(self.batch, Batch::Failed | Batch::Refused) => known(frame.header.tag).map(|()| FromClient::Swallow),
+            _ if matches!(self.batch, Batch::Failed | Batch::Refused) => {
+                known(frame.header.tag).map(|()| FromClient::Swallow)
+            }
             front::QUERY => Ok(self.query(&frame, to_server)),
             front::PARSE => self.parse(&frame, server, to_server, to_client),
             front::BIND => self.bind(&frame, server, to_server),
@@ -162,7 +164,7 @@ impl Session {
         }
         let statement = self.statement(view.text, view.rest);
         let slot = self.statements.insert(view.name, Arc::clone(&statement));
-        if server.parsed.touch(statement.id) {
+        if server.parsed.touch(statement.id, self.ledger.batch()) {
             self.ledger.push(Owed::new(Kind::Parse, Action::Fake).of(statement.id, slot));
             self.flush_fakes(to_client);
             return Ok(FromClient::Swallow);
@@ -198,18 +200,24 @@ impl Session {
 
     /// Sends the Parse of a shared statement, closing another first where the server's set is full.
     fn teach(&mut self, statement: &Arc<Statement>, server: &mut ServerState, to_server: &mut Outbox<'_>, owed: Owed) {
-        if let Some(old) = server.parsed.learn(statement) {
-            encode::close_statement(to_server.end(), &old.name);
-            self.ledger.push(Owed::new(Kind::Close, Action::Skip).of(old.id, NO_SLOT));
-            self.evicted.push_back(old);
-        }
+        self.make_way(statement, server, to_server);
         encode::parse(to_server.end(), &statement.name, &statement.rest);
         self.ledger.push(owed);
     }
 
+    /// The server's set takes a statement in: what must be closed for it is closed.
+    fn make_way(&mut self, statement: &Arc<Statement>, server: &mut ServerState, to_server: &mut Outbox<'_>) {
+        let before = server.parsed.learn(statement, self.ledger.batch());
+        let own = before.close_first.then(|| Arc::clone(statement));
+        for old in before.evicted.into_iter().chain(own) {
+            encode::close_statement(to_server.end(), &old.name);
+            self.ledger.push(Owed::new(Kind::Close, Action::Skip).of(old.id, NO_SLOT));
+        }
+    }
+
     /// The server must know the statement before a message that uses it.
     fn ensure(&mut self, statement: &Arc<Statement>, server: &mut ServerState, to_server: &mut Outbox<'_>) {
-        if !server.parsed.touch(statement.id) {
+        if !server.parsed.touch(statement.id, self.ledger.batch()) {
             self.teach(statement, server, to_server, Owed::new(Kind::Parse, Action::Skip).of(statement.id, NO_SLOT));
         }
     }
@@ -243,7 +251,7 @@ impl Session {
             return self.forward(Kind::Parse);
         }
         self.large_unbound = false;
-        self.unnamed = Unnamed::Known { on_server: true };
+        self.unnamed = Unnamed::Known(OnServer::Sent(self.ledger.batch()));
         self.unnamed_rest.clear();
         self.unnamed_effect = self.own_effect(&verdict.special);
         if self.unnamed_effect.is_some() {
@@ -291,7 +299,7 @@ impl Session {
             effect: None,
         });
         let slot = self.statements.insert(name, Arc::clone(&statement));
-        server.parsed.learn(&statement);
+        self.make_way(&statement, server, to_server);
         encode::parse_head(to_server.end(), &statement.name, rest);
         self.ledger.push(Owed::new(Kind::Parse, Action::Forward).of(id, slot));
         Ok(FromClient::Replaced { taken })
@@ -341,8 +349,15 @@ impl Session {
 
     /// A batch that uses an unnamed statement of an earlier one: this server may not have it (PROTOCOL 7).
     fn recall_unnamed(&mut self, to_server: &mut Outbox<'_>) {
-        if let Unnamed::Known { on_server: on_server @ false } = &mut self.unnamed {
-            *on_server = true;
+        if matches!(self.unnamed, Unnamed::None) && self.strange_unnamed {
+            self.strange_unnamed = false;
+            encode::close_statement(to_server.end(), b"");
+            self.ledger.push(Owed::new(Kind::Close, Action::Skip));
+        }
+        let Unnamed::Known(there) = self.unnamed else { return };
+        let batch = self.ledger.batch();
+        if there != OnServer::Yes && there != OnServer::Sent(batch) {
+            self.unnamed = Unnamed::Known(OnServer::Sent(batch));
             encode::parse(to_server.end(), b"", &self.unnamed_rest);
             self.ledger.push(Owed::new(Kind::Parse, Action::Skip));
         }

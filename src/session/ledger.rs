@@ -46,6 +46,8 @@ pub struct Owed {
     pub statement: u64,
     /// The client's slot for it (`prepared::Statements`); `NO_SLOT` for none.
     pub slot: u32,
+    /// The batch in which it was sent: Syncs count them.
+    pub batch: u32,
     /// A Sync behind the CopyDone or CopyFail that ends whatever COPY comes before it: a COPY does not swallow it.
     pub sealed: bool,
 }
@@ -55,7 +57,7 @@ pub const NO_SLOT: u32 = u32::MAX;
 
 impl Owed {
     pub const fn new(kind: Kind, action: Action) -> Owed {
-        Owed { kind, action, statement: 0, slot: NO_SLOT, sealed: false }
+        Owed { kind, action, statement: 0, slot: NO_SLOT, batch: 0, sealed: false }
     }
 
     pub const fn of(mut self, statement: u64, slot: u32) -> Owed {
@@ -86,13 +88,23 @@ impl Settled {
 #[derive(Debug, Default)]
 pub struct Ledger {
     owed: VecDeque<Owed>,
+    /// How many Syncs were sent.
+    batch: u32,
 }
 
 const KEEP: usize = 64;
 
 impl Ledger {
     pub fn push(&mut self, owed: Owed) {
-        self.owed.push_back(owed);
+        self.owed.push_back(Owed { batch: self.batch, ..owed });
+        if owed.kind == Kind::Sync {
+            self.batch = self.batch.wrapping_add(1);
+        }
+    }
+
+    /// The number of the batch to which the next message belongs.
+    pub fn batch(&self) -> u32 {
+        self.batch
     }
 
     pub fn head(&self) -> Option<&Owed> {

@@ -25,7 +25,7 @@ pub mod settings;
 use ledger::{Action, Kind, Ledger, Owed, Settled};
 use outbox::Outbox;
 use pin::Pin;
-use prepared::{Effect, Intern, Parsed, Statement, Statements, Unnamed};
+use prepared::{Effect, Intern, OnServer, Parsed, Statements, Unnamed};
 use replay::Replay;
 use settings::Settings;
 
@@ -140,8 +140,8 @@ pub struct Session {
     effects: VecDeque<Effect>,
     /// Client's names for the `Action::Rename` entries in the ledger, in order.
     renames: VecDeque<Box<[u8]>>,
-    /// Statements of the `Close` entries with `Action::Skip` in the ledger, in order.
-    evicted: VecDeque<Arc<Statement>>,
+    /// The server at hand may have an unnamed statement of another client.
+    strange_unnamed: bool,
     intern: Arc<dyn Intern>,
 
     wanted: Arc<Settings>,
@@ -155,8 +155,6 @@ pub struct Session {
     /// A RESET ALL runs alone: what the server reports until ReadyForQuery is its own default.
     resetting: bool,
     replay: Replay,
-    /// The statement that a refused batch is to parse anew.
-    stale: Option<Arc<Statement>>,
 }
 
 impl Session {
@@ -179,7 +177,7 @@ impl Session {
             portal_effect: None,
             effects: VecDeque::new(),
             renames: VecDeque::new(),
-            evicted: VecDeque::new(),
+            strange_unnamed: false,
             intern: origin.intern,
             startup: Arc::clone(&origin.settings),
             wanted: origin.settings,
@@ -188,7 +186,6 @@ impl Session {
             verified: false,
             resetting: false,
             replay: Replay::default(),
-            stale: None,
         }
     }
 
@@ -248,6 +245,7 @@ impl Session {
     /// A server was lent: what makes it this client's goes in front of everything else.
     pub fn attach(&mut self, server: &mut ServerState, to_server: &mut Outbox<'_>) {
         self.status = TxStatus::Idle;
+        self.strange_unnamed = true;
         self.reported = server.reported;
         if self.mode == PoolMode::Session && self.verified {
             return;
@@ -270,8 +268,8 @@ impl Session {
 
     /// The server goes, settled or not: what the next one must be told again.
     pub fn detach(&mut self) {
-        if let Unnamed::Known { on_server } = &mut self.unnamed {
-            *on_server = false;
+        if let Unnamed::Known(there) = &mut self.unnamed {
+            *there = OnServer::No;
         }
         if matches!(self.unnamed, Unnamed::Large) {
             self.unnamed = Unnamed::None;
@@ -310,13 +308,9 @@ impl Session {
         self.pin
     }
 
-    /// After `FromServer::Replay`: frees the stale statement's name and gives the batch that is to be judged again.
-    pub fn replayed(&mut self, to_server: &mut Outbox<'_>) -> Vec<u8> {
-        if let Some(stale) = self.stale.take() {
-            encode::close_statement(to_server.end(), &stale.name);
-            self.ledger.push(Owed::new(Kind::Close, Action::Skip));
-            self.evicted.push_back(stale);
-        }
+    /// After `FromServer::Replay`: the batch that is to be judged again. Its statement is in doubt, so that judging it
+    /// closes and parses it anew.
+    pub fn replayed(&mut self) -> Vec<u8> {
         self.replay.take()
     }
 

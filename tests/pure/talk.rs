@@ -110,7 +110,7 @@ impl Talk {
             self.session.flush_fakes(&mut Outbox::new(&mut out.to_client, &[]));
         }
         if verdict == FromServer::Replay {
-            let again = self.session.replayed(&mut Outbox::new(&mut out.to_server, &[]));
+            let again = self.session.replayed();
             for frame in frames(&again) {
                 out.add(self.client(frame, server)?);
             }

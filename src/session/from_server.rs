@@ -249,6 +249,8 @@ impl Session {
     /// What the server skips did not happen.
     fn void_batch(&mut self, server: &mut ServerState) {
         let Session { ledger, statements, effects, renames, unnamed, .. } = self;
+        // A name that was closed and then parsed again: first the later statement goes, then the earlier is back.
+        let mut closes = Vec::new();
         let found = ledger.void_to_sync(|owed| match (owed.kind, owed.action) {
             (Kind::Parse, Action::Rename) => {
                 renames.pop_front();
@@ -265,12 +267,13 @@ impl Session {
                 server.parsed.voided(owed.statement, owed.batch);
             }
             (Kind::Close, Action::Skip) => server.parsed.voided(owed.statement, owed.batch),
-            (Kind::Close, _) => statements.restore(owed.slot),
+            (Kind::Close, _) => closes.push(owed.slot),
             (_, Action::Tag(_)) => {
                 effects.pop_front();
             }
             _ => {}
         });
+        closes.into_iter().for_each(|slot| statements.restore(slot));
         if !found {
             self.batch = Batch::Failed;
         }

@@ -337,7 +337,6 @@ async fn welcome(
     let mode = database.map_or(PoolMode::Transaction, |db| ground.config.pool_mode(db, ground.config.user(&wish.user)));
     let session = Session::new(Origin {
         mode,
-        reported: Arc::new(followed(&reported)),
         settings,
         intern: house.interner.clone(),
         prepared: global.max_prepared_statements > 0,

@@ -252,7 +252,7 @@ async fn tend(house: Arc<House>) {
         house.backends.tend();
         round = round.wrapping_add(1);
         if round.is_multiple_of(100) {
-            house.interner.sweep();
+            house.sweep();
         }
     }
 }

@@ -68,6 +68,7 @@ impl Session {
         if tag != front::COPY_DATA {
             self.copy_in = false;
             self.copy_ended = true;
+            self.ledger.seal();
         }
         if taken { FromClient::Forward } else { FromClient::Swallow }
     }

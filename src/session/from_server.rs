@@ -95,7 +95,7 @@ impl Session {
             (back::PORTAL_SUSPENDED, Execute) => Ok(self.done()),
             (back::COPY_IN | back::COPY_BOTH, Query | Execute) => {
                 // The data may have ended already, if the client sent it without waiting.
-                self.copy_in = !self.copy_ended;
+                self.copy_in = !head.sealed;
                 if self.ledger.forget_syncs_behind_head() && head.kind == Execute {
                     self.batch = Batch::Open;
                 }

@@ -113,7 +113,7 @@ impl Session {
 
     /// A statement that changes session state pins; RESET ALL alone in autocommit is followed instead.
     fn note_taint(&mut self, taint: Option<Taint>, statement: &sql::Statement<'_>) {
-        let alone = self.ledger.is_empty() && self.status == TxStatus::Idle && self.batch == Batch::Closed;
+        let alone = self.ledger.owes_client_nothing() && self.status == TxStatus::Idle && self.batch == Batch::Closed;
         match taint {
             None if statement.special == Special::ResetAll && alone => self.resetting = true,
             None if statement.special == Special::ResetAll => self.pin_for(Pin::Statement(Taint::Reset)),

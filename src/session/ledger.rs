@@ -125,6 +125,11 @@ impl Ledger {
         self.owed.is_empty()
     }
 
+    /// Whether the client itself awaits nothing: what is owed answers messages of ours.
+    pub fn owes_client_nothing(&self) -> bool {
+        self.owed.iter().all(|owed| owed.action == Action::Skip)
+    }
+
     pub fn len(&self) -> usize {
         self.owed.len()
     }

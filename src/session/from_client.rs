@@ -193,7 +193,8 @@ impl Session {
         let rest = if effect.is_some() { EMPTY_PARSE } else { rest };
         let mut make =
             |id| Statement { id, name: prepared::server_name(id), rest: rest.into(), taint, effect: effect.clone() };
-        if self.pin.is_some() || effect.is_some() {
+        // In a failed transaction the server must refuse the Parse itself (25P02), unless it is one that ends it.
+        if self.pin.is_some() || effect.is_some() || self.status == TxStatus::Failed {
             return Arc::new(make(self.intern.private_id()));
         }
         self.intern.shared(rest, &self.wanted.parse_scope(), &mut make)

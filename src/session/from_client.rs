@@ -68,6 +68,7 @@ impl Session {
         if tag != front::COPY_DATA {
             self.copy_in = false;
             self.copy_ended = true;
+            self.ledger.seal();
         }
         if taken { FromClient::Forward } else { FromClient::Swallow }
     }
@@ -112,7 +113,7 @@ impl Session {
 
     /// A statement that changes session state pins; RESET ALL alone in autocommit is followed instead.
     fn note_taint(&mut self, statement: &sql::Statement<'_>) {
-        let alone = self.ledger.is_empty() && self.status == TxStatus::Idle && self.batch == Batch::Closed;
+        let alone = self.ledger.owes_client_nothing() && self.status == TxStatus::Idle && self.batch == Batch::Closed;
         match statement.taint {
             None if statement.special == Special::ResetAll && alone => self.resetting = true,
             None if statement.special == Special::ResetAll => self.pin_for(Pin::Statement(Taint::Reset)),
@@ -192,7 +193,8 @@ impl Session {
         let rest = if effect.is_some() { EMPTY_PARSE } else { rest };
         let mut make =
             |id| Statement { id, name: prepared::server_name(id), rest: rest.into(), taint, effect: effect.clone() };
-        if self.pin.is_some() || effect.is_some() {
+        // In a failed transaction the server must refuse the Parse itself (25P02), unless it is one that ends it.
+        if self.pin.is_some() || effect.is_some() || self.status == TxStatus::Failed {
             return Arc::new(make(self.intern.private_id()));
         }
         self.intern.shared(rest, &self.wanted.parse_scope(), &mut make)

@@ -95,7 +95,7 @@ impl Session {
             (back::PORTAL_SUSPENDED, Execute) => Ok(self.done()),
             (back::COPY_IN | back::COPY_BOTH, Query | Execute) => {
                 // The data may have ended already, if the client sent it without waiting.
-                self.copy_in = !self.copy_ended;
+                self.copy_in = !head.sealed;
                 if self.ledger.forget_syncs_behind_head() && head.kind == Execute {
                     self.batch = Batch::Open;
                 }
@@ -185,12 +185,12 @@ impl Session {
             return Ok(FromServer::Swallow);
         }
         let Some(name) = settings::followed(name) else { return Ok(FromServer::Forward) };
-        if self.resetting {
+        let aligning = self.ledger.head().is_some_and(|owed| owed.action == Action::Skip);
+        if self.resetting && !aligning {
             let told = self.startup.get(name).unwrap_or(value);
             encode::parameter_status(to_client.end(), name.as_bytes(), told.as_bytes());
             return Ok(FromServer::Swallow);
         }
-        let aligning = self.ledger.head().is_some_and(|owed| owed.action == Action::Skip);
         let news = self.wanted.get(name) != Some(value);
         if news {
             self.settings_changed(name, value, server);

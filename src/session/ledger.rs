@@ -48,7 +48,8 @@ pub struct Owed {
     pub slot: u32,
     /// The batch in which it was sent: Syncs count them.
     pub batch: u32,
-    /// A Sync behind the CopyDone or CopyFail that ends whatever COPY comes before it: a COPY does not swallow it.
+    /// A statement whose COPY data, if it is a COPY, was sent to its end; a Sync behind that end, which no COPY
+    /// swallows.
     pub sealed: bool,
 }
 
@@ -124,6 +125,11 @@ impl Ledger {
         self.owed.is_empty()
     }
 
+    /// Whether the client itself awaits nothing: what is owed answers messages of ours.
+    pub fn owes_client_nothing(&self) -> bool {
+        self.owed.iter().all(|owed| owed.action == Action::Skip)
+    }
+
     pub fn len(&self) -> usize {
         self.owed.len()
     }
@@ -144,6 +150,14 @@ impl Ledger {
             self.owed.pop_front();
         }
         false
+    }
+
+    /// CopyDone or CopyFail: it ends what the last statement may have begun.
+    pub fn seal(&mut self) {
+        let mut statements = self.owed.iter_mut().filter(|owed| matches!(owed.kind, Kind::Query | Kind::Execute));
+        if let Some(last) = statements.next_back() {
+            last.sealed = true;
+        }
     }
 
     /// CopyInResponse: a server that reads COPY data ignores the Syncs that were sent before the data's end. True if

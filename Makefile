@@ -1,0 +1,54 @@
+# One word for each thing that a person does here. What is missing on the machine is installed first; nothing is
+# looked for on the network when it is there.
+#
+#   PORT_BASE=5532 make demo        other ports
+#   TESTS='-E "test(routing)"' make test    some of the tests (arguments of cargo nextest run)
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+TARGET := $(abspath $(or $(CARGO_TARGET_DIR),target))
+TOOLS := $(TARGET)/tools
+# A set of server programs that the drivers' script leaves there where it has one for this machine.
+POSTGRESQL_18 := $(TOOLS)/postgresql-18/bin
+# Runs a command among a primary and standby pair of each PostgreSQL; src/demo/exec.rs has the variables.
+AMONG_SERVERS = $(TARGET)/debug/pgweir demo \
+	$$(test -d $(POSTGRESQL_18) && echo --second-bindir $(POSTGRESQL_18)) --exec --
+
+export PGWEIR_TEST_PYTHON := $(TOOLS)/venv/bin/python
+export PGWEIR_TEST_NODE_PATH := $(TOOLS)/node_modules
+
+.PHONY: help
+help: ## Show this list
+	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
+
+.PHONY: demo
+demo: ## A primary, a standby and pgweir before them on this machine, until Ctrl-C
+	@ops/setup/rust.sh
+	@ops/setup/postgresql.sh
+	@cargo build --release --bin pgweir
+	@$(TARGET)/release/pgweir demo $(if $(PORT_BASE),--port-base $(PORT_BASE))
+
+.PHONY: test
+test: lint setup-test ## Format, lints and all tests, against real servers
+	@cargo build
+	@cargo nextest run --no-run
+	@$(AMONG_SERVERS) cargo nextest run $(TESTS)
+
+.PHONY: lint
+lint: ## cargo fmt --check and clippy, warnings denied
+	@ops/setup/rust.sh --test
+	cargo fmt --check
+	cargo clippy --all-targets -- -D warnings
+
+.PHONY: setup-test
+setup-test: ## Install what the tests need
+	@ops/setup/rust.sh --test
+	@ops/setup/postgresql.sh --contrib
+	@ops/setup/drivers.sh $(TOOLS)
+
+.PHONY: bench
+bench: ## The micro-benches
+	@ops/setup/rust.sh
+	cargo bench

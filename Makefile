@@ -4,7 +4,7 @@
 #   PORT_BASE=5532 make demo        other ports
 #   TESTS='-E "test(routing)"' make test    some of the tests (arguments of cargo nextest run)
 #   make bench CASES=simple,extended ROUNDS=3 SECONDS=4 IDLE=2000    some of the cases, shorter or longer
-#   PGBOUNCER_BIN=/opt/pgbouncer make bench                          another PgBouncer than Debian's
+#   PGBOUNCER_BIN=/opt/pgbouncer make bench                          another PgBouncer than Debian's; PGWEIR_BIN likewise
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c

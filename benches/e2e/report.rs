@@ -41,7 +41,8 @@ const COLUMNS: [(&str, Column); 5] = [
 pub fn case(case: &Case, rows: &[Row], measures: &[&str], load: &str) -> String {
     let ran = |row: &&Row| row.rounds.iter().any(Option::is_some);
     let measure = measures.iter().find_map(|name| rows.iter().filter(ran).find(|row| row.peer == *name));
-    let mut text = format!("## {}: {}, {} clients\n\n", case.name(), case.what, case.clients);
+    let plural = if case.clients == 1 { "" } else { "s" };
+    let mut text = format!("## {}: {}, {} client{plural}\n\n", case.name(), case.what, case.clients);
     if let Some(measure) = measure {
         let _infallible = writeln!(text, "× is the ratio to {}. Load average: {load}\n", measure.peer);
     }
@@ -90,7 +91,7 @@ pub fn memory(rows: &[MemoryRow]) -> String {
         let (clients, tls) = (plain(row.clients as f64), if row.tls { "yes" } else { "no" });
         let cells = match &row.bytes {
             Ok(bytes) => bytes.map(|bytes| bytes.map_or_else(|| "–".to_owned(), plain)).join(" | "),
-            Err(note) => format!("{} | – | –", note.replace('\n', " ")),
+            Err(note) => format!("{} | – | –", in_a_cell(note)),
         };
         let _infallible = writeln!(text, "| {} | {clients} | {tls} | {cells} |", row.peer);
     }
@@ -114,12 +115,17 @@ pub fn syscalls(rows: &[SyscallRow], clients: u32) -> String {
     for row in rows {
         let (all, names) = match &row.calls {
             Ok(calls) => (plain(calls.iter().map(|(_, calls)| calls).sum()), by_name(calls)),
-            Err(note) => ("–".to_owned(), note.replace('\n', " ")),
+            Err(note) => ("–".to_owned(), in_a_cell(note)),
         };
         let _infallible = writeln!(text, "| {} | {} | {all} | {names} |", row.peer, row.mode);
     }
     text.push('\n');
     text
+}
+
+/// A table's cell has one line, and bars are its walls.
+fn in_a_cell(note: &str) -> String {
+    note.trim_end().replace('\n', " ").replace('|', "/")
 }
 
 fn by_name(calls: &[(String, f64)]) -> String {

@@ -70,6 +70,12 @@ impl Case {
         }
     }
 
+    /// How many of pgbench's progress lines pass before it counts. Where many clients log in, that takes longer than
+    /// the second of the first line, which then comes at once.
+    pub fn warm_up_lines(&self) -> usize {
+        usize::from(self.clients >= 100)
+    }
+
     fn is_named_by(&self, word: &str) -> bool {
         self.group == word || self.name() == word
     }

@@ -14,7 +14,8 @@ pub struct Clock {
     background: Background,
 }
 
-/// What the machine does without us: CPU seconds for each second.
+/// What the machine does without us: CPU seconds for each second. Where that is much, others are at work, and what the
+/// whole machine used says nothing about us.
 #[derive(Debug, Clone, Copy)]
 pub struct Background(f64);
 
@@ -31,16 +32,16 @@ pub struct Cost {
     pub seconds: f64,
     /// µs; None where there is no proxy.
     proxy: Option<f64>,
-    /// µs, less the background.
-    machine: f64,
+    /// µs, less the background; None where others were at work.
+    machine: Option<f64>,
 }
 
 impl Background {
     /// Watches the machine while nothing of ours works.
     pub fn measure() -> Background {
-        let (at, ticks) = (Instant::now(), ticks());
+        let (at, before) = (Instant::now(), ticks());
         std::thread::sleep(BACKGROUND_FOR);
-        Background((machine_ticks_since(ticks) / TICKS_PER_SECOND) / at.elapsed().as_secs_f64())
+        Background(seconds_between(before, ticks()) / at.elapsed().as_secs_f64())
     }
 
     pub fn cores(&self) -> f64 {
@@ -64,9 +65,10 @@ impl Clock {
 
     pub fn between(&self, from: &Reading, to: &Reading) -> Cost {
         let seconds = (to.at - from.at).as_secs_f64();
-        let busy = to.ticks.saturating_sub(from.ticks) as f64 / TICKS_PER_SECOND;
+        let busy = seconds_between(from.ticks, to.ticks);
         let proxy = from.proxy.zip(to.proxy).map(|(from, to)| to.saturating_sub(from) as f64 / 1e3);
-        Cost { seconds, proxy, machine: (busy - self.background.0 * seconds).max(0.0) * 1e6 }
+        let alone = self.background.0 <= QUIET;
+        Cost { seconds, proxy, machine: alone.then_some((busy - self.background.0 * seconds) * 1e6) }
     }
 }
 
@@ -77,7 +79,7 @@ impl Cost {
         let percentile = |share| percentile(&latencies, share).filter(|_| latencies.len() >= FEWEST);
         Figures {
             cpu: self.proxy.map(|proxy| proxy / transactions),
-            system: self.machine / transactions,
+            machine: self.machine.map(|machine| machine / transactions),
             tps: transactions / self.seconds,
             p50: percentile(0.5),
             p99: percentile(0.99),
@@ -106,12 +108,14 @@ fn ticks() -> u64 {
     read_to_string("/proc/stat").ok().and_then(|stat| busy_ticks(&stat)).unwrap_or(0)
 }
 
-fn machine_ticks_since(from: u64) -> f64 {
-    ticks().saturating_sub(from) as f64
+fn seconds_between(from: u64, to: u64) -> f64 {
+    to.saturating_sub(from) as f64 / TICKS_PER_SECOND
 }
 
 /// USER_HZ is 100 wherever this runs.
 const TICKS_PER_SECOND: f64 = 100.0;
+/// A tenth of a core.
+const QUIET: f64 = 0.1;
 const BACKGROUND_FOR: Duration = Duration::from_secs(2);
 /// A 99th percentile of less is an accident.
 const FEWEST: usize = 100;

@@ -1,4 +1,7 @@
-//! One run of pgbench, measured between its first and its last progress line: logins and warm-up stay out.
+//! One run of pgbench, measured between two of its progress lines: logins and warm-up stay out.
+//!
+//! pgbench counts its logins into `--time`, so that hundreds of clients might never begin. It is therefore given more
+//! than it needs and told by SIGALRM, which is its own timer's signal, when we have seen enough.
 
 use super::cases::{Case, Protocol, Work};
 use super::measure::{Clock, Reading};
@@ -20,13 +23,19 @@ pub fn measure(stage: &Stage, case: &Case, port: u16, clock: Clock, seconds: u64
     let mut command = stage.pgbench(port, case.tls);
     command.args(["--no-vacuum", "--progress=1", "--progress-timestamp", "--log", "--log-prefix=transactions"]);
     command.args(["--sampling-rate", case.sampling(), "--client", &case.clients.to_string()]);
-    // The first second is the warm-up's.
-    command.args(["--jobs", &case.clients.min(2).to_string(), "--time", &(seconds + 1).to_string()]);
+    let limit = Duration::from_secs(seconds) + PATIENCE;
+    command.args(["--jobs", &case.clients.min(2).to_string(), "--time", &limit.as_secs().to_string()]);
     work(&mut command, case, stage)?;
-    let lines = attend(stage, &mut command, clock, Duration::from_secs(seconds) + PATIENCE, stop);
+    let warm_up = case.warm_up_lines();
+    let enough = |lines: &[(Progress, Reading)]| {
+        let ends = lines.get(warm_up).zip(lines.last());
+        ends.is_some_and(|((first, _), (last, _))| last.at - first.at >= seconds as f64 - TIMER_JITTER)
+    };
+    let lines = attend(stage, &mut command, clock, limit, enough, stop);
     // Also a failed run's logs go.
     let logs = take_logs(stage)?;
     let lines = lines?;
+    let lines = lines.get(warm_up..).unwrap_or_default();
     let (Some((first, from)), Some((last, to))) = (lines.first(), lines.last()) else {
         return Err(Problem::new("measuring pgbench", "it told no progress"));
     };
@@ -44,7 +53,7 @@ pub fn transact(stage: &Stage, port: u16, mode: Protocol, clients: u32, each: u3
     let mut command = stage.pgbench(port, false);
     command.args(["--no-vacuum", "--select-only", "--protocol", mode.word(), "--client", &clients.to_string()]);
     command.args(["--transactions", &each.to_string()]);
-    attend(stage, &mut command, Clock::none(), PATIENCE, stop).map(drop)
+    attend(stage, &mut command, Clock::none(), PATIENCE, |_| false, stop).map(drop)
 }
 
 fn work(command: &mut Command, case: &Case, stage: &Stage) -> Result<()> {
@@ -64,6 +73,7 @@ fn attend(
     command: &mut Command,
     clock: Clock,
     limit: Duration,
+    enough: impl Fn(&[(Progress, Reading)]) -> bool,
     stop: &Stopper,
 ) -> Result<Vec<(Progress, Reading)>> {
     let (reader, writer) = pipe().trying(|| "making a pipe".into())?;
@@ -72,7 +82,7 @@ fn attend(
     command.stderr(Stdio::null());
     let (lines, told) = channel();
     let reader = std::thread::spawn(move || read(reader, clock, &lines));
-    let told = until_closed(&told, Instant::now() + limit, stop);
+    let told = until_closed(&mut pgbench, &told, Instant::now() + limit, enough, stop);
     if told.is_err() {
         pgbench.stop(Signal::TERM, KILL_AFTER);
     }
@@ -93,12 +103,23 @@ fn read(pipe: PipeReader, clock: Clock, lines: &Sender<(Progress, Reading)>) -> 
     others
 }
 
-fn until_closed<T>(lines: &Receiver<T>, deadline: Instant, stop: &Stopper) -> Result<Vec<T>> {
+fn until_closed(
+    pgbench: &mut Process,
+    lines: &Receiver<(Progress, Reading)>,
+    deadline: Instant,
+    enough: impl Fn(&[(Progress, Reading)]) -> bool,
+    stop: &Stopper,
+) -> Result<Vec<(Progress, Reading)>> {
     let mut all = Vec::new();
     loop {
         stop.check()?;
         match lines.recv_timeout(POLL) {
-            Ok(line) => all.push(line),
+            Ok(line) => {
+                all.push(line);
+                if enough(&all) {
+                    pgbench.signal(Signal::ALARM);
+                }
+            }
             Err(RecvTimeoutError::Disconnected) => return Ok(all),
             Err(RecvTimeoutError::Timeout) if Instant::now() < deadline => {}
             Err(RecvTimeoutError::Timeout) => return Err(Problem::new("running pgbench", "it does not end")),
@@ -135,4 +156,6 @@ fn take_logs(stage: &Stage) -> Result<Vec<String>> {
 /// For logins by the hundred, and for the last transactions.
 const PATIENCE: Duration = Duration::from_secs(60);
 const KILL_AFTER: Duration = Duration::from_secs(3);
+/// Progress comes each second, by pgbench's clock.
+const TIMER_JITTER: f64 = 0.3;
 const POLL: Duration = Duration::from_millis(50);

@@ -9,8 +9,8 @@ use std::fmt::Write;
 pub struct Figures {
     /// CPU time of the proxy for each transaction, µs; None where there is no proxy.
     pub cpu: Option<f64>,
-    /// CPU time of the whole machine for each transaction, µs, less the idle background.
-    pub system: f64,
+    /// CPU time of the whole machine for each transaction, µs, less the idle background; None where others were at work.
+    pub machine: Option<f64>,
     pub tps: f64,
     /// Milliseconds; None where too little was logged.
     pub p50: Option<f64>,
@@ -31,7 +31,7 @@ type Column = fn(&Figures) -> Option<f64>;
 
 const COLUMNS: [(&str, Column); 5] = [
     ("proxy CPU µs/tx", |figures| figures.cpu),
-    ("machine CPU µs/tx", |figures| Some(figures.system)),
+    ("machine CPU µs/tx", |figures| figures.machine),
     ("tps", |figures| Some(figures.tps)),
     ("p50 ms", |figures| figures.p50),
     ("p99 ms", |figures| figures.p99),
@@ -146,7 +146,7 @@ mod tests {
     use super::*;
 
     fn figures(cpu: f64) -> Option<Figures> {
-        Some(Figures { cpu: Some(cpu), system: 50.0, tps: 1000.0, p50: Some(1.0), p99: None })
+        Some(Figures { cpu: Some(cpu), machine: Some(50.0), tps: 1000.0, p50: Some(1.0), p99: None })
     }
 
     #[test]

@@ -23,6 +23,15 @@ pub struct Error {
     pub source: Option<Arc<str>>,
     /// A name or value that completes the kind's text (a database, a parameter); never a secret.
     pub subject: Option<Arc<str>>,
+    /// What a server said, where the client gets the server's own code and text.
+    pub said: Option<Arc<Said>>,
+}
+
+/// A server's ErrorResponse, as far as it is passed on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Said {
+    pub sqlstate: String,
+    pub text: String,
 }
 
 /// One row of the table.
@@ -61,8 +70,10 @@ kinds! {
     AlignFailed: "22023" FATAL "align_failed" "invalid server parameter";
     AuthFailed: "28P01" FATAL "auth_failed" "password authentication failed";
     AuthMethod: "28000" FATAL "auth_method" "login rejected";
+    AuthUnsupported: "0A000" FATAL "auth_unsupported" "client selected an invalid SASL authentication mechanism";
     CancelledWait: "57014" ERROR "cancelled_wait" "canceling statement due to user request";
     CertAuth: "28000" FATAL "cert_auth" "certificate authentication failed";
+    ChannelBinding: "28000" FATAL "channel_binding" "SASL authentication failed: channel binding";
     ClientGone: "08006" FATAL "client_gone" "client unexpected eof";
     ClientIdle: "57P05" FATAL "client_idle_timeout" "client_idle_timeout";
     ClientLogin: "08P01" FATAL "client_login_timeout" "client_login_timeout";
@@ -118,7 +129,7 @@ impl Kind {
 impl Error {
     /// An error of ours.
     pub fn new(kind: Kind, side: Side) -> Error {
-        Error { kind, side, source: None, subject: None }
+        Error { kind, side, source: None, subject: None, said: None }
     }
 
     /// The client broke the protocol in the named way.
@@ -143,8 +154,25 @@ impl Error {
         self
     }
 
+    /// Passes on a server's code and text in place of ours.
+    pub fn said(mut self, sqlstate: &str, text: &str) -> Error {
+        self.said = Some(Arc::new(Said { sqlstate: sqlstate.to_owned(), text: text.to_owned() }));
+        self
+    }
+
+    /// The five characters that the client gets.
+    pub fn sqlstate(&self) -> &str {
+        match &self.said {
+            Some(said) if said.sqlstate.len() == 5 => &said.sqlstate,
+            _ => self.kind.sqlstate(),
+        }
+    }
+
     /// The client's text.
     pub fn text(&self) -> String {
+        if let Some(said) = &self.said {
+            return said.text.clone();
+        }
         let subject = self.subject.as_deref().unwrap_or("");
         self.kind.row().text.replace("{}", subject)
     }

@@ -32,11 +32,17 @@
 
 pub mod auth;
 pub mod cli;
+pub mod client;
+pub mod cluster;
 pub mod config;
+pub mod control;
 pub mod demo;
 pub mod error;
 pub mod net;
 pub mod pool;
+pub mod route;
+pub mod serve;
+pub mod server;
 pub mod session;
 pub mod sql;
 pub mod wire;

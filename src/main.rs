@@ -1,2 +1,7 @@
 //! Arguments to `cli`.
-fn main() {}
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    pgweir::cli::main()
+}

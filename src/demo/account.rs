@@ -66,6 +66,12 @@ impl Account {
             .trying(|| format!("giving {} to {}", path.display(), self.name))
     }
 
+    /// A file of this account's own.
+    pub(super) fn write(&self, path: &Path, text: &str) -> Result<()> {
+        std::fs::write(path, text).trying(|| format!("writing {}", path.display()))?;
+        self.give(path)
+    }
+
     /// Whether this account may read and enter (or run) the path; a parent may forbid it too, as /root does.
     pub fn reaches(&self, path: &Path) -> bool {
         let mut test = self.command("/bin/sh");

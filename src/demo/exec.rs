@@ -8,6 +8,7 @@
 //! | `PGWEIR_TEST_SOCKETS` | the directory of all unix sockets |
 //! | `PGWEIR_TEST_PASSWORD` | the password of every role |
 
+use super::SLOT;
 use super::binaries::Binaries;
 use super::cluster::Cluster;
 use super::ports::free_ports;
@@ -94,7 +95,6 @@ fn exit_code(status: ExitStatus, caught: Option<Caught>) -> ExitCode {
     }
 }
 
-const SLOT: &str = "replica_slot_1";
 const POLL: Duration = Duration::from_millis(50);
 /// Longer than nextest's own grace for its tests (10 s).
 const KILL_AFTER: Duration = Duration::from_secs(15);

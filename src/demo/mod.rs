@@ -59,5 +59,7 @@ pub fn demo(options: Options) -> ExitCode {
     })
 }
 
+/// The standby's physical replication slot on its primary.
+const SLOT: &str = "replica_slot_1";
 const DEMO_BASE: u16 = 5432;
 const EXEC_BASE: u16 = 15432;

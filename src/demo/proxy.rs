@@ -7,7 +7,7 @@ use super::room::{Room, private_dir};
 use rustix::process::Signal;
 use std::fs::File;
 use std::net::{Ipv4Addr, TcpStream};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 pub(super) struct Proxy {
@@ -22,8 +22,8 @@ impl Proxy {
         private_dir(&dir)?;
         room.account().give(&dir)?;
         let (config, log) = (dir.join("pgweir.toml"), room.dir().join("pgweir.log"));
-        write(room, &config, &toml(ports, room.password()))?;
-        write(room, &dir.join(USERLIST), &userlist(room.password()))?;
+        room.account().write(&config, &toml(ports, room.password()))?;
+        room.account().write(&dir.join(USERLIST), &userlist(room.password()))?;
 
         let program = std::env::current_exe().trying(|| "finding our own program".into())?;
         let mut command = room.account().command(room.reachable_program(&program)?);
@@ -57,11 +57,6 @@ impl Drop for Proxy {
     fn drop(&mut self) {
         self.process.stop(Signal::TERM, STOP_LIMIT);
     }
-}
-
-fn write(room: &Room, path: &Path, text: &str) -> Result<()> {
-    std::fs::write(path, text).trying(|| format!("writing {}", path.display()))?;
-    room.account().give(path)
 }
 
 fn toml(ports: &Ports, password: &str) -> String {

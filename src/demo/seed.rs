@@ -12,13 +12,13 @@ use std::process::Command;
 /// initdb and the two files; the server is not started.
 pub(super) fn primary(ground: &Ground, bin: &Binaries, data: &Path, settings: &[(&str, &str)]) -> Result<()> {
     let password_file = ground.dir.join(format!("{}.pw", data.file_name().unwrap_or_default().display()));
-    write(ground, &password_file, &ground.password)?;
+    ground.account.write(&password_file, &ground.password)?;
     let mut initdb = ground.account.command(bin.program("initdb"));
     initdb.args(["--username=postgres", "--auth=scram-sha-256", "--encoding=UTF8", "--locale=C.UTF-8", "--no-sync"]);
     initdb.arg("--pwfile").arg(&password_file).arg("--pgdata").arg(data).current_dir(&ground.dir);
     run(&mut initdb, "")?;
-    write(ground, &data.join("postgresql.conf"), &conf(&ground.sockets(), settings))?;
-    write(ground, &data.join("pg_hba.conf"), HBA)
+    ground.account.write(&data.join("postgresql.conf"), &conf(&ground.sockets(), settings))?;
+    ground.account.write(&data.join("pg_hba.conf"), HBA)
 }
 
 /// A copy of the primary that will stream by the slot when it starts.
@@ -36,8 +36,8 @@ pub(super) fn standby(ground: &Ground, of: &Cluster, data: &Path, slot: &str) ->
     } else {
         cold_copy(ground, of, data)?;
     }
-    write(ground, &data.join("standby.signal"), "")?;
-    write(ground, &data.join("postgresql.auto.conf"), &standby_conf(of.port(), slot, &ground.password))
+    ground.account.write(&data.join("standby.signal"), "")?;
+    ground.account.write(&data.join("postgresql.auto.conf"), &standby_conf(of.port(), slot, &ground.password))
 }
 
 fn base_backup(ground: &Ground, of: &Cluster, data: &Path, slot: &str) -> Result<()> {
@@ -60,11 +60,6 @@ fn cold_copy(ground: &Ground, of: &Cluster, data: &Path) -> Result<()> {
     std::fs::remove_dir_all(&slots).trying(|| format!("emptying {}", slots.display()))?;
     super::room::private_dir(&slots)?;
     ground.account.give(&slots)
-}
-
-fn write(ground: &Ground, path: &Path, text: &str) -> Result<()> {
-    std::fs::write(path, text).trying(|| format!("writing {}", path.display()))?;
-    ground.account.give(path)
 }
 
 fn conf(sockets: &Path, settings: &[(&str, &str)]) -> String {

@@ -1,14 +1,17 @@
 //! `pgweir demo`: a primary, a standby and the proxy before them, a short proof that it works, and the URL to paste.
 
+use super::SLOT;
 use super::binaries::Binaries;
 use super::cluster::Cluster;
 use super::ports::Ports;
-use super::problem::{Problem, Result};
+use super::problem::{Problem, Result, Trying};
 use super::process::wait_until;
 use super::proxy::Proxy;
 use super::psql::Psql;
 use super::room::Room;
 use super::signals::Signals;
+use std::fmt;
+use std::io::{self, Write};
 use std::time::{Duration, Instant};
 
 /// Runs until a signal comes or the proxy ends.
@@ -16,11 +19,11 @@ pub(super) fn show(base: u16, signals: &Signals) -> Result<()> {
     let bin = Binaries::find()?;
     let ports = Ports::free(base)?;
     if ports.primary != base {
-        println!("The ports from {base} on are not all free: taking {ports}.");
+        say(format_args!("The ports from {base} on are not all free: taking {ports}."))?;
     }
     let room = Room::open("demo")?;
     let (dir, user) = (room.dir().display(), room.account().name());
-    println!("PostgreSQL {} from {}, run by {user} in {dir}\n", bin.major, bin.dir.display());
+    say(format_args!("PostgreSQL {} from {}, run by {user} in {dir}\n", bin.major, bin.dir.display()))?;
 
     let primary = step("primary ", ports.primary, || room.primary(&bin, ports.primary, &[]))?;
     signals.none_yet()?;
@@ -38,40 +41,44 @@ pub(super) fn show(base: u16, signals: &Signals) -> Result<()> {
         password: room.password(),
     };
     prove(&client, &primary, &standby)?;
-    println!("\n  DATABASE_URL=postgres://app:{}@127.0.0.1:{}/{DATABASE}\n", room.password(), ports.proxy);
-    println!("Ctrl-C stops all three and removes {dir}.");
+    say(format_args!("\n  DATABASE_URL=postgres://app:{}@127.0.0.1:{}/{DATABASE}\n", room.password(), ports.proxy))?;
+    say(format_args!("Ctrl-C stops all three and removes {dir}."))?;
 
     while signals.within(CHECK_EVERY).is_none() {
         proxy.check()?;
     }
-    println!("\nStopping.");
+    say(format_args!("\nStopping."))?;
     Ok(())
+}
+
+/// A line on the screen; a reader that has gone ends the demo like any other failure.
+fn say(line: fmt::Arguments<'_>) -> Result<()> {
+    writeln!(io::stdout(), "{line}").trying(|| "writing to standard output".into())
 }
 
 fn step<T>(name: &str, port: u16, start: impl FnOnce() -> Result<T>) -> Result<T> {
     let began = Instant::now();
     let started = start()?;
-    println!("  {name} 127.0.0.1:{port}  up after {:.1} s", began.elapsed().as_secs_f64());
+    say(format_args!("  {name} 127.0.0.1:{port}  up after {:.1} s", began.elapsed().as_secs_f64()))?;
     Ok(started)
 }
 
 /// A write and a read through the proxy, then each server asked by itself.
 fn prove(client: &Psql<'_>, primary: &Cluster, standby: &Cluster) -> Result<()> {
     let written = client.run(DATABASE, WRITE)?;
-    println!("\n  a write through the proxy      {written}");
-    println!("  the same row read through it   {}", client.run(DATABASE, READ)?);
-    println!("  on the primary by itself       {}", primary.psql(DATABASE, PRIMARY_STANDS)?);
+    say(format_args!("\n  a write through the proxy      {written}"))?;
+    say(format_args!("  the same row read through it   {}", client.run(DATABASE, READ)?))?;
+    say(format_args!("  on the primary by itself       {}", primary.psql(DATABASE, PRIMARY_STANDS)?))?;
     let target = primary.psql(DATABASE, "SELECT pg_current_wal_lsn()")?;
     let caught_up = format!("SELECT pg_last_wal_replay_lsn() >= '{target}'");
     if !wait_until(CATCH_UP, || standby.psql(DATABASE, &caught_up).as_deref() == Ok("t")) {
         return Err(Problem::new("waiting for the standby", format!("it has not replayed {target}")));
     }
-    println!("  on the standby by itself       {}", standby.psql(DATABASE, STANDBY_STANDS)?);
+    say(format_args!("  on the standby by itself       {}", standby.psql(DATABASE, STANDBY_STANDS)?))?;
     Ok(())
 }
 
 const DATABASE: &str = "suggar_daddy";
-const SLOT: &str = "replica_slot_1";
 const CHECK_EVERY: Duration = Duration::from_millis(200);
 const CATCH_UP: Duration = Duration::from_secs(10);
 

@@ -27,3 +27,33 @@ impl Drop for Watchdog {
 }
 
 const SCRIPT: &str = include_str!("watchdog.sh");
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs::{create_dir, create_dir_all, write};
+
+    /// A process with a working directory and a mark in the room, as `Process` leaves them.
+    fn sleeper(room: &Path, dir: &Path) -> Child {
+        let sleep = Command::new("sleep").arg("60").current_dir(dir).spawn().expect("sleep starts");
+        write(room.join("pids").join(sleep.id().to_string()), "").expect("the mark is written");
+        sleep
+    }
+
+    #[test]
+    fn an_abandoned_room_goes_with_its_processes_and_no_others() {
+        let room = std::env::temp_dir().join(format!("pgweir-watchdog-{}", std::process::id()));
+        create_dir_all(room.join("pids")).expect("the room is made");
+        create_dir(room.join("data")).expect("the room is made");
+        let (mut ours, mut anothers) = (sleeper(&room, &room.join("data")), sleeper(&room, Path::new("/")));
+        // A zombie keeps no working directory: reaping it at once is what a dead owner's init does.
+        let reaper = std::thread::spawn(move || ours.wait());
+
+        drop(Watchdog::over(&room).expect("a shell starts"));
+
+        assert!(!room.exists());
+        assert!(!reaper.join().expect("no panic").expect("it is our child").success());
+        assert_eq!(anothers.try_wait().expect("it is our child"), None, "its pid was reused: it is not in the room");
+        anothers.kill().and_then(|()| anothers.wait()).expect("sleep ends");
+    }
+}

@@ -4,3 +4,5 @@ pub mod buffer;
 pub mod listen;
 pub mod pipe;
 pub mod stream;
+pub mod talk;
+pub mod tls;

@@ -216,6 +216,25 @@ impl<T: Lent> Waiting<T> {
             }
         }
     }
+
+    /// Only a refusal: a connection that comes stays on the seat, and goes back when the place is dropped.
+    pub fn poll_refusal(&mut self, cx: &mut Context<'_>) -> Poll<Error> {
+        let mut state = self.seat.state.lock();
+        match std::mem::replace(&mut *state, Given::Nothing) {
+            Given::Refusal(error) => {
+                self.over = true;
+                Poll::Ready(error)
+            }
+            given @ Given::Lease(_) => {
+                *state = given;
+                Poll::Pending
+            }
+            Given::Waiting(_) | Given::Nothing => {
+                *state = Given::Waiting(cx.waker().clone());
+                Poll::Pending
+            }
+        }
+    }
 }
 
 impl<T: Lent> Drop for Waiting<T> {

@@ -15,6 +15,7 @@ use crate::error::Error;
 
 pub mod core;
 mod lease;
+pub mod registry;
 
 use self::core::{Census, Core, Limits, Put, Serving};
 pub use self::lease::{Checkout, Lease, Permit, Seat, Waiting};

@@ -94,21 +94,21 @@ impl Session {
             return self.forward(Kind::Query);
         }
         let Some(text) = frontend::query(frame.body) else { return self.forward(Kind::Query) };
-        let statement = sql::classify(text, self.lexical());
+        let statement = sql::classify(text, self.lexical, self.reported);
         if let Some(effect) = self.own_effect(&statement.special) {
             encode::query(to_server.end(), b"");
             self.ledger.push(Owed::new(Kind::Query, Action::Tag(tag_of(&effect))));
             self.effects.push_back(effect);
             return FromClient::Replaced { taken: frame.header.len };
         }
-        self.note_taint(statement.taint, &statement);
+        self.note_taint(&statement);
         self.forward(Kind::Query)
     }
 
     /// A statement that changes session state pins; RESET ALL alone in autocommit is followed instead.
-    fn note_taint(&mut self, taint: Option<Taint>, statement: &sql::Statement<'_>) {
+    fn note_taint(&mut self, statement: &sql::Statement<'_>) {
         let alone = self.ledger.is_empty() && self.status == TxStatus::Idle && self.batch == Batch::Closed;
-        match taint {
+        match statement.taint {
             None if statement.special == Special::ResetAll && alone => self.resetting = true,
             None if statement.special == Special::ResetAll => self.pin_for(Pin::Statement(Taint::Reset)),
             None => {}
@@ -170,7 +170,7 @@ impl Session {
 
     /// Names of ours, however the client's statement is called, and the pins that come with its text.
     fn statement(&mut self, text: &[u8], rest: &[u8]) -> Arc<Statement> {
-        let verdict = sql::classify(text, self.lexical());
+        let verdict = sql::classify(text, self.lexical, self.reported);
         let effect = match &verdict.special {
             Special::Deallocate(name) => Some(Effect::Deallocate(sql::fold_identifier(name).as_ref().into())),
             Special::DeallocateAll => Some(Effect::DeallocateAll),
@@ -229,7 +229,7 @@ impl Session {
     }
 
     fn unnamed_parse(&mut self, view: &frontend::Parse<'_>, to_server: &mut Outbox<'_>, len: usize) -> FromClient {
-        let verdict = sql::classify(view.text, self.lexical());
+        let verdict = sql::classify(view.text, self.lexical, self.reported);
         if let Some(taint) = verdict.taint {
             self.pin_for(Pin::Statement(taint));
         }

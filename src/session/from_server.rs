@@ -196,13 +196,15 @@ impl Session {
     ) -> Result<FromServer, Error> {
         self.copy_in = false;
         self.resetting = false;
+        self.told_fatal |= matches!(backend::field(frame.body, b'V'), Some(b"FATAL" | b"PANIC"));
         let Some(head) = self.ledger.head().copied() else {
             // Out of turn only a FATAL comes, and the end of the connection behind it.
             return Ok(FromServer::Forward);
         };
         if head.action == Action::Skip && head.kind == Kind::Query {
             let text = String::from_utf8_lossy(backend::field(frame.body, b'M').unwrap_or_default());
-            return Err(Error::new(ErrorKind::AlignFailed, Side::Client).because(text));
+            let sqlstate = String::from_utf8_lossy(backend::sqlstate(frame.body));
+            return Err(Error::new(ErrorKind::AlignFailed, Side::Client).said(&sqlstate, &text));
         }
         if head.ends_with_ready() {
             self.replay.stop();

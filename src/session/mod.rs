@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use crate::config::PoolMode;
 use crate::error::{Error, Kind as ErrorKind, Side};
-use crate::sql::Lexical;
+use crate::sql::{Lexical, Reported};
 use crate::wire::backend::TxStatus;
 use crate::wire::{back, encode, frame, front};
 
@@ -103,6 +103,8 @@ pub struct Origin {
     pub mode: PoolMode,
     /// What the client was told at login, with its startup settings over it.
     pub settings: Arc<Settings>,
+    /// What the server reports and we follow.
+    pub reported: Arc<Settings>,
     pub intern: Arc<dyn Intern>,
     /// Named statements follow the client (`max_prepared_statements` is not 0).
     pub prepared: bool,
@@ -138,11 +140,14 @@ pub struct Session {
 
     wanted: Arc<Settings>,
     startup: Arc<Settings>,
-    standard_conforming_strings: bool,
+    lexical: Lexical,
+    /// Parameters that this server version reports, beyond those that all do.
+    reported: Reported,
     /// A server took these settings once: they may go in the same write as a statement.
     verified: bool,
     /// A RESET ALL runs alone: what the server reports until ReadyForQuery is its own default.
     resetting: bool,
+    told_fatal: bool,
     replay: Replay,
     /// The statement that a refused batch is to parse anew.
     stale: Option<Arc<Statement>>,
@@ -150,7 +155,11 @@ pub struct Session {
 
 impl Session {
     pub fn new(origin: Origin) -> Session {
-        let conforming = conforming(&origin.settings);
+        let lexical = lexical(&origin.settings);
+        let reported = Reported {
+            search_path: origin.reported.get("search_path").is_some(),
+            scram_iterations: origin.reported.get("scram_iterations").is_some(),
+        };
         Session {
             mode: origin.mode,
             ledger: Ledger::default(),
@@ -171,9 +180,11 @@ impl Session {
             intern: origin.intern,
             startup: Arc::clone(&origin.settings),
             wanted: origin.settings,
-            standard_conforming_strings: conforming,
+            lexical,
+            reported,
             verified: false,
             resetting: false,
+            told_fatal: false,
             replay: Replay::default(),
             stale: None,
         }
@@ -287,6 +298,11 @@ impl Session {
         self.status != TxStatus::Idle
     }
 
+    /// The server said goodbye to the client itself, by a FATAL error.
+    pub fn told_fatal(&self) -> bool {
+        self.told_fatal
+    }
+
     pub fn pin(&self) -> Option<Pin> {
         self.pin
     }
@@ -307,10 +323,6 @@ impl Session {
         }
     }
 
-    fn lexical(&self) -> Lexical {
-        Lexical { standard_conforming_strings: self.standard_conforming_strings }
-    }
-
     fn apply(&mut self, effect: Effect) {
         match effect {
             Effect::Deallocate(name) => {
@@ -324,7 +336,7 @@ impl Session {
     fn reset(&mut self, server: &mut ServerState) {
         server.known = Arc::clone(&server.base);
         self.wanted = Arc::clone(&self.startup);
-        self.standard_conforming_strings = conforming(&self.wanted);
+        self.lexical = lexical(&self.wanted);
     }
 
     fn settings_changed(&mut self, name: &str, value: &str, server: &mut ServerState) {
@@ -332,7 +344,7 @@ impl Session {
         changed.set(name, value);
         self.wanted = Arc::new(changed);
         server.known = Arc::clone(&self.wanted);
-        self.standard_conforming_strings = conforming(&self.wanted);
+        self.lexical = lexical(&self.wanted);
     }
 
     fn desync(&self, tag: u8) -> Error {
@@ -342,6 +354,10 @@ impl Session {
     }
 }
 
-fn conforming(settings: &Settings) -> bool {
-    settings.get("standard_conforming_strings").is_none_or(|value| value == "on")
+fn lexical(settings: &Settings) -> Lexical {
+    let value = |name| settings.get(name).unwrap_or_default().as_bytes();
+    match settings.get("standard_conforming_strings") {
+        None => Lexical::from_parameters(b"on", value("client_encoding")),
+        Some(conforming) => Lexical::from_parameters(conforming.as_bytes(), value("client_encoding")),
+    }
 }

@@ -95,7 +95,7 @@ pub fn negotiate_protocol<'a>(out: &mut Vec<u8>, version: u32, unknown: impl Ite
 /// ErrorResponse with severity (both forms), SQLSTATE and text.
 pub fn error(out: &mut Vec<u8>, error: &Error) {
     let severity: &[u8] = if error.kind.fatal() { b"FATAL" } else { b"ERROR" };
-    error_fields(out, severity, error.kind.sqlstate().as_bytes(), error.text().as_bytes());
+    error_fields(out, severity, error.sqlstate().as_bytes(), error.text().as_bytes());
 }
 
 pub fn error_fields(out: &mut Vec<u8>, severity: &[u8], sqlstate: &[u8], text: &[u8]) {

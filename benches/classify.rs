@@ -1,0 +1,52 @@
+//! What it costs to cut and to judge a statement's text: `cargo bench --bench classify`.
+
+use std::hint::black_box;
+
+use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use pgweir::sql::{Lexer, Lexical, Reported, classify};
+
+const LOOKUP: &str = "SELECT abalance FROM pgbench_accounts WHERE aid = 1234567;";
+
+const JOIN: &str = r#"SELECT "orders"."id", "orders"."customer_id", "orders"."created_at", "orders"."state", "customers"."id",
+    "customers"."name", "customers"."email", "addresses"."id", "addresses"."street", "addresses"."city"
+    FROM "orders" INNER JOIN "customers" ON "customers"."id" = "orders"."customer_id"
+    LEFT OUTER JOIN "addresses" ON "addresses"."customer_id" = "customers"."id"
+    WHERE "orders"."state" IN ('open', 'paid') AND "orders"."created_at" > '2024-01-01' ORDER BY "orders"."id" LIMIT $1"#;
+
+const SET: &str = "SET search_path TO app, public";
+
+/// Long words and a long string: the speed of the loops, not of the turns between them.
+fn plain() -> String {
+    let prose = "the quick brown fox jumps over the lazy dog and then it''s gone, ".repeat(60);
+    format!("INSERT INTO documents (title, body) VALUES ('a title', '{prose}') RETURNING identifier")
+}
+
+fn list() -> String {
+    let ids: Vec<_> = (1_000_000..1_001_000).map(|id: u32| id.to_string()).collect();
+    format!("SELECT * FROM t WHERE id IN ({})", ids.join(", "))
+}
+
+fn texts(bench: &mut Criterion) {
+    let (plain, list) = (plain(), list());
+    let rows = [("lookup", LOOKUP), ("join", JOIN), ("set", SET), ("plain", &plain), ("list", &list)];
+    let mut group = bench.benchmark_group("lex");
+    for (name, text) in rows {
+        group.throughput(Throughput::Bytes(text.len() as u64));
+        group.bench_with_input(BenchmarkId::from_parameter(name), text.as_bytes(), |bencher, text| {
+            bencher
+                .iter(|| Lexer::new(black_box(text), Lexical::STANDARD).fold(0, |sum, token| sum + token.text.len()));
+        });
+    }
+    group.finish();
+    let mut group = bench.benchmark_group("classify");
+    for (name, text) in rows {
+        group.throughput(Throughput::Bytes(text.len() as u64));
+        group.bench_with_input(BenchmarkId::from_parameter(name), text.as_bytes(), |bencher, text| {
+            bencher.iter(|| classify(black_box(text), Lexical::STANDARD, Reported::default()));
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(benches, texts);
+criterion_main!(benches);

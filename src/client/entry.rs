@@ -1,0 +1,330 @@
+//! What other tasks know of a client, and how they reach it: its cancel key, its state, orders for it.
+//!
+//! Timeouts are looked at by a janitor that reads each client's state and the time since which it lasts, so that a
+//! transaction starts no timer.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use atomic_waker::AtomicWaker;
+use dashmap::DashMap;
+use parking_lot::Mutex;
+use subtle::ConstantTimeEq;
+
+use crate::control::Phase;
+use crate::server::{Gate, Raised};
+
+/// What a client is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum State {
+    /// Holds no server, or a quiet one outside a transaction.
+    Idle = 0,
+    /// In the queue for a server.
+    Waiting = 1,
+    /// A server works for it.
+    Active = 2,
+    /// In a transaction, with nothing in flight.
+    IdleInTransaction = 3,
+}
+
+/// What a client's task is told to do about what it is doing now. It looks again before it obeys: what the order
+/// was about may have ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Order {
+    None = 0,
+    /// Its wait for a server is cancelled (57014).
+    CancelWait,
+    ClientIdle,
+    IdleTransaction,
+    QueryTimeout,
+    QueryWait,
+    TransactionTimeout,
+}
+
+const ORDERS: [Order; 7] = [
+    Order::None,
+    Order::CancelWait,
+    Order::ClientIdle,
+    Order::IdleTransaction,
+    Order::QueryTimeout,
+    Order::QueryWait,
+    Order::TransactionTimeout,
+];
+
+/// The limits of one client; None: no limit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Timeouts {
+    pub client_idle: Option<Duration>,
+    pub idle_transaction: Option<Duration>,
+    pub query: Option<Duration>,
+    pub query_wait: Option<Duration>,
+    pub transaction: Option<Duration>,
+}
+
+/// One client, as others see it.
+pub struct Entry {
+    /// Random and positive: pgjdbc takes no negative one (PROTOCOL 24).
+    pub pid: i32,
+    secret: Box<[u8]>,
+    state: AtomicU8,
+    /// Microseconds since `epoch` at which the state began.
+    since: AtomicU64,
+    /// The same for the transaction; 0 outside one.
+    transaction_since: AtomicU64,
+    epoch: Instant,
+    order: AtomicU8,
+    /// The process's `Phase`, as far as this client must follow it.
+    phase: AtomicU8,
+    pub waker: AtomicWaker,
+    /// The server that works for it now.
+    target: Mutex<Option<Arc<Gate>>>,
+    timeouts: Mutex<Timeouts>,
+}
+
+impl Entry {
+    pub fn new(pid: i32, secret: &[u8], epoch: Instant, timeouts: Timeouts) -> Entry {
+        Entry {
+            pid,
+            secret: secret.into(),
+            state: AtomicU8::new(State::Idle as u8),
+            since: AtomicU64::new(micros(epoch)),
+            transaction_since: AtomicU64::new(0),
+            epoch,
+            order: AtomicU8::new(Order::None as u8),
+            phase: AtomicU8::new(Phase::Running as u8),
+            waker: AtomicWaker::new(),
+            target: Mutex::new(None),
+            timeouts: Mutex::new(timeouts),
+        }
+    }
+
+    pub fn state(&self) -> State {
+        match self.state.load(Ordering::Relaxed) {
+            1 => State::Waiting,
+            2 => State::Active,
+            3 => State::IdleInTransaction,
+            _ => State::Idle,
+        }
+    }
+
+    /// A new state begins now. A transaction begins with its first activity and ends with `Idle`.
+    pub fn enter(&self, state: State) {
+        if self.state() == state {
+            return;
+        }
+        let now = micros(self.epoch);
+        self.since.store(now, Ordering::Relaxed);
+        self.state.store(state as u8, Ordering::Relaxed);
+        match state {
+            State::Idle => self.transaction_since.store(0, Ordering::Relaxed),
+            State::Active if self.transaction_since.load(Ordering::Relaxed) == 0 => {
+                self.transaction_since.store(now, Ordering::Relaxed);
+            }
+            _ => {}
+        }
+    }
+
+    /// A new query begins while the last one's answers still come.
+    pub fn again(&self) {
+        self.since.store(micros(self.epoch), Ordering::Relaxed);
+    }
+
+    /// Takes the order that stands, if what it is about is still so.
+    pub fn take_order(&self) -> Order {
+        if self.order.load(Ordering::Acquire) == Order::None as u8 {
+            return Order::None;
+        }
+        let taken = self.order.swap(Order::None as u8, Ordering::AcqRel);
+        match ORDERS.get(usize::from(taken)).copied().unwrap_or(Order::None) {
+            Order::CancelWait if self.state() == State::Waiting => Order::CancelWait,
+            order if self.overdue() == Some(order) => order,
+            _ => Order::None,
+        }
+    }
+
+    /// The last order wins: the janitor repeats those that still hold.
+    pub fn give(&self, order: Order) {
+        self.order.store(order as u8, Ordering::Release);
+        self.waker.wake();
+    }
+
+    /// The process drains or stops. It never goes back.
+    pub fn enter_phase(&self, phase: Phase) {
+        if self.phase.fetch_max(phase as u8, Ordering::AcqRel) < phase as u8 {
+            self.waker.wake();
+        }
+    }
+
+    pub fn is_draining(&self) -> bool {
+        self.phase.load(Ordering::Acquire) >= Phase::Draining as u8
+    }
+
+    pub fn is_stopping(&self) -> bool {
+        self.phase.load(Ordering::Acquire) >= Phase::Stopping as u8
+    }
+
+    pub fn set_timeouts(&self, timeouts: Timeouts) {
+        *self.timeouts.lock() = timeouts;
+    }
+
+    /// A server works for this client from now on.
+    pub fn serve_by(&self, gate: &Arc<Gate>) {
+        *self.target.lock() = Some(Arc::clone(gate));
+    }
+
+    /// It does so no more. A cancel that came before has raised the server's gate.
+    pub fn serve_end(&self) {
+        *self.target.lock() = None;
+    }
+
+    /// A CancelRequest with the right key: the server's gate is raised before it can be given to anybody else. None if
+    /// nothing runs; a wait in the queue is ended instead.
+    pub fn cancel(&self, secret: &[u8]) -> Option<Raised> {
+        if !bool::from(self.secret.ct_eq(secret)) {
+            return None;
+        }
+        if self.state() == State::Waiting {
+            self.give(Order::CancelWait);
+            return None;
+        }
+        let target = self.target.lock();
+        target.as_ref().filter(|_| self.state() == State::Active).map(Gate::raise)
+    }
+
+    /// Raises the gate of the server at hand, to cancel what it runs for a client that is gone.
+    pub fn abandon(&self) -> Option<Raised> {
+        self.target.lock().as_ref().map(Gate::raise)
+    }
+
+    /// The janitor's look: an order, if a limit is passed.
+    fn overdue(&self) -> Option<Order> {
+        let now = micros(self.epoch);
+        let passed = |since: u64, limit: Option<Duration>| {
+            limit.is_some_and(|limit| u128::from(now.saturating_sub(since)) >= limit.as_micros())
+        };
+        let since = self.since.load(Ordering::Relaxed);
+        let timeouts = *self.timeouts.lock();
+        let begun = self.transaction_since.load(Ordering::Relaxed);
+        if begun != 0 && passed(begun, timeouts.transaction) {
+            return Some(Order::TransactionTimeout);
+        }
+        let (limit, order) = match self.state() {
+            State::Idle => (timeouts.client_idle, Order::ClientIdle),
+            State::Waiting => (timeouts.query_wait, Order::QueryWait),
+            State::Active => (timeouts.query, Order::QueryTimeout),
+            State::IdleInTransaction => (timeouts.idle_transaction, Order::IdleTransaction),
+        };
+        passed(since, limit).then_some(order)
+    }
+}
+
+fn micros(epoch: Instant) -> u64 {
+    // 0 stands for "no transaction".
+    (epoch.elapsed().as_micros() as u64).max(1)
+}
+
+/// All clients that are logged in, by their cancel key's process id.
+#[derive(Default)]
+pub struct Entries {
+    map: DashMap<i32, Arc<Entry>>,
+}
+
+impl Entries {
+    /// Adds a client under a random id of its own. `random` yields ids; the entry is made for the one that is free.
+    pub fn add(&self, mut random: impl FnMut() -> i32, make: impl Fn(i32) -> Entry) -> Arc<Entry> {
+        loop {
+            let pid = random() & i32::MAX;
+            if pid == 0 {
+                continue;
+            }
+            if let dashmap::Entry::Vacant(free) = self.map.entry(pid) {
+                let entry = Arc::new(make(pid));
+                free.insert(Arc::clone(&entry));
+                return entry;
+            }
+        }
+    }
+
+    pub fn remove(&self, pid: i32) {
+        self.map.remove(&pid);
+    }
+
+    pub fn find(&self, pid: i32) -> Option<Arc<Entry>> {
+        self.map.get(&pid).map(|entry| Arc::clone(&entry))
+    }
+
+    pub fn len(&self) -> usize {
+        self.map.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.map.is_empty()
+    }
+
+    /// The janitor's round: clients whose limits have passed get their orders.
+    pub fn tend(&self) {
+        for entry in &self.map {
+            if let Some(order) = entry.overdue() {
+                entry.give(order);
+            }
+        }
+    }
+
+    pub fn enter_phase(&self, phase: Phase) {
+        self.map.iter().for_each(|entry| entry.enter_phase(phase));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(timeouts: Timeouts) -> Entry {
+        Entry::new(7, b"key!", Instant::now(), timeouts)
+    }
+
+    #[test]
+    fn a_phase_never_goes_back() {
+        let e = entry(Timeouts::default());
+        e.enter_phase(Phase::Stopping);
+        e.enter_phase(Phase::Draining);
+        assert!(e.is_draining() && e.is_stopping());
+    }
+
+    #[test]
+    fn a_cancel_needs_the_key_and_ends_a_wait() {
+        let e = entry(Timeouts::default());
+        e.enter(State::Waiting);
+        assert!(e.cancel(b"nope").is_none());
+        assert_eq!(e.take_order(), Order::None);
+        assert!(e.cancel(b"key!").is_none());
+        assert_eq!((e.take_order(), e.take_order()), (Order::CancelWait, Order::None));
+    }
+
+    #[test]
+    fn an_order_that_came_too_late_is_not_obeyed() {
+        let e = entry(Timeouts { query: Some(Duration::ZERO), ..Timeouts::default() });
+        e.enter(State::Active);
+        e.give(Order::QueryTimeout);
+        e.enter(State::Idle);
+        assert_eq!(e.take_order(), Order::None);
+    }
+
+    #[test]
+    fn limits_are_those_of_the_state() {
+        let zero = Some(Duration::ZERO);
+        let e = entry(Timeouts { query: zero, idle_transaction: zero, ..Timeouts::default() });
+        assert_eq!(e.overdue(), None);
+        e.enter(State::Active);
+        assert_eq!(e.overdue(), Some(Order::QueryTimeout));
+        e.enter(State::IdleInTransaction);
+        assert_eq!(e.overdue(), Some(Order::IdleTransaction));
+        e.set_timeouts(Timeouts { transaction: zero, ..Timeouts::default() });
+        assert_eq!(e.overdue(), Some(Order::TransactionTimeout));
+        e.enter(State::Idle);
+        assert_eq!(e.overdue(), None);
+    }
+}

@@ -1,0 +1,184 @@
+//! What all clients share.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Instant;
+
+use parking_lot::{Mutex, RwLock};
+use tokio::sync::watch;
+
+use super::entry::{Entries, Timeouts};
+use super::interner::Interner;
+use crate::auth::scram::Verifier;
+use crate::auth::{Secret, names};
+use crate::cluster::backends::{Backends, Ground};
+use crate::control::Phase;
+use crate::error::{Error, Kind, Side};
+use crate::net::tls::Acceptor;
+
+/// Iterations of verifiers that are made from plain secrets, and of those that are shown for unknown users.
+const ITERATIONS: u32 = 4096;
+
+/// What clients are let in by; replaced whole by a reload.
+pub struct Doors {
+    pub acceptor: Option<Acceptor>,
+    pub names: names::Map,
+}
+
+/// The process, as its clients see it.
+pub struct House {
+    pub backends: Arc<Backends>,
+    pub doors: RwLock<Arc<Doors>>,
+    pub entries: Entries,
+    pub interner: Arc<Interner>,
+    pub phase: watch::Receiver<Phase>,
+    pub epoch: Instant,
+    /// Rises with each reload: clients look at their limits again.
+    pub generation: AtomicU64,
+    /// Sockets of clients, logged in or not.
+    clients: AtomicUsize,
+    by_database: Counts,
+    by_user: Counts,
+    /// Makes the salts that unknown users are shown.
+    mock_key: [u8; 32],
+    /// Verifiers made from plain secrets: PBKDF2 once per user, not once per login.
+    derived: Mutex<HashMap<String, (Secret, Arc<Verifier>)>>,
+}
+
+type Counts = Mutex<HashMap<String, usize>>;
+
+impl House {
+    pub fn new(ground: Ground, doors: Doors, phase: watch::Receiver<Phase>) -> Arc<House> {
+        Arc::new(House {
+            backends: Backends::new(ground),
+            doors: RwLock::new(Arc::new(doors)),
+            entries: Entries::default(),
+            interner: Arc::new(Interner::default()),
+            phase,
+            epoch: Instant::now(),
+            generation: AtomicU64::new(0),
+            clients: AtomicUsize::new(0),
+            by_database: Counts::default(),
+            by_user: Counts::default(),
+            mock_key: random(),
+            derived: Mutex::default(),
+        })
+    }
+
+    pub fn doors(&self) -> Arc<Doors> {
+        Arc::clone(&self.doors.read())
+    }
+
+    /// How many sockets of clients there are.
+    pub fn clients(&self) -> usize {
+        self.clients.load(Ordering::Relaxed)
+    }
+
+    /// Counts a socket until the guard is dropped.
+    pub fn count_in(self: &Arc<Self>) -> Present {
+        self.clients.fetch_add(1, Ordering::AcqRel);
+        Present { house: Arc::clone(self), database: None, user: None }
+    }
+
+    /// The verifier to authenticate this user with, and whether it is genuine: an unknown user gets one that no
+    /// password matches, at the same cost.
+    pub fn verifier(&self, user: &str, secret: Option<&Secret>) -> (Arc<Verifier>, bool) {
+        match secret {
+            Some(Secret::Scram(verifier)) => (Arc::clone(verifier), true),
+            Some(Secret::Plain(password)) => (self.derive(user, secret, password), true),
+            _ => (Arc::new(Verifier::mock(&self.mock_key, user, ITERATIONS)), false),
+        }
+    }
+
+    fn derive(&self, user: &str, secret: Option<&Secret>, password: &str) -> Arc<Verifier> {
+        let mut derived = self.derived.lock();
+        if let Some((from, verifier)) = derived.get(user)
+            && Some(from) == secret
+        {
+            return Arc::clone(verifier);
+        }
+        let verifier = Arc::new(Verifier::derive(password, &random::<16>(), ITERATIONS));
+        if let Some(secret) = secret {
+            derived.insert(user.to_owned(), (secret.clone(), Arc::clone(&verifier)));
+        }
+        verifier
+    }
+
+    /// The limits of a client.
+    pub fn timeouts(&self, database: &str, user: &str) -> Timeouts {
+        let config = self.backends.ground().config;
+        let overrides = config.user(user);
+        Timeouts {
+            client_idle: config.client_idle_timeout(overrides),
+            idle_transaction: config.idle_transaction_timeout(overrides),
+            query: config.query_timeout(overrides),
+            query_wait: config.database(database).and_then(|db| config.query_wait_timeout(db, overrides)),
+            transaction: config.transaction_timeout(overrides),
+        }
+    }
+}
+
+/// A client's socket, counted against the client-side limits.
+pub struct Present {
+    house: Arc<House>,
+    database: Option<String>,
+    user: Option<String>,
+}
+
+impl Present {
+    /// Counts a login against its database and user, or refuses it.
+    pub fn enter(&mut self, database: &str, user: &str) -> Result<(), Error> {
+        let config = self.house.backends.ground().config;
+        let of_database = config.database(database).map_or(0, |db| config.max_db_client_connections(db));
+        let of_user = config.max_user_client_connections(config.user(user));
+        if !increase(&self.house.by_database, database, of_database) {
+            return Err(Error::new(Kind::DatabaseClients, Side::Client));
+        }
+        self.database = Some(database.to_owned());
+        if !increase(&self.house.by_user, user, of_user) {
+            return Err(Error::new(Kind::UserClients, Side::Client));
+        }
+        self.user = Some(user.to_owned());
+        Ok(())
+    }
+}
+
+impl Drop for Present {
+    fn drop(&mut self) {
+        self.house.clients.fetch_sub(1, Ordering::AcqRel);
+        for (counts, name) in [(&self.house.by_database, &self.database), (&self.house.by_user, &self.user)] {
+            if let Some(name) = name {
+                decrease(counts, name);
+            }
+        }
+    }
+}
+
+/// False, and no change, at the limit; 0 is none.
+fn increase(counts: &Counts, name: &str, limit: usize) -> bool {
+    let mut counts = counts.lock();
+    let count = counts.get(name).copied().unwrap_or(0);
+    if limit != 0 && count >= limit {
+        return false;
+    }
+    counts.insert(name.to_owned(), count + 1);
+    true
+}
+
+fn decrease(counts: &Counts, name: &str) {
+    let mut counts = counts.lock();
+    if let Some(count) = counts.get_mut(name) {
+        *count -= 1;
+        if *count == 0 {
+            counts.remove(name);
+        }
+    }
+}
+
+/// Random bytes from the kernel.
+pub fn random<const N: usize>() -> [u8; N] {
+    let mut bytes = [0; N];
+    getrandom::fill(&mut bytes).expect("the kernel gives random bytes once it has booted");
+    bytes
+}

@@ -1,0 +1,369 @@
+//! From a fresh socket to a client: encryption, startup packet, authentication, welcome.
+
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Instant;
+
+use super::authenticate::authenticate;
+use super::entry::Entry;
+use super::house::{House, Present, random};
+use super::relay::Conversation;
+use super::{Client, Who, cancel};
+use crate::cluster::backend::Reported;
+use crate::cluster::backends::Backed;
+use crate::config::{PoolMode, SslMode};
+use crate::error::{Error, Kind, Side};
+use crate::net::pipe::Pipe;
+use crate::net::stream::Stream;
+use crate::net::talk::{Fault, Talk};
+use crate::pool::{Checkout, Seat};
+use crate::server::Server;
+use crate::server::login::followed;
+use crate::session::settings::{self, Settings};
+use crate::session::{Origin, Session};
+use crate::wire::backend::TxStatus;
+use crate::wire::startup::{self, Packet};
+use crate::wire::{encode, frame};
+
+/// What the startup packet asked for.
+struct Wish {
+    user: String,
+    database: String,
+    /// Settings of the session: startup parameters and `options`.
+    settings: Settings,
+    version: u32,
+}
+
+/// How a connection's first packets end.
+enum Opened {
+    /// A cancel request, or a client that went away before it said anything.
+    Done,
+    Startup(Talk, Wish),
+}
+
+/// Lets one connection in. None if it was none to be served, or was refused and told so. Dropping it closes the socket.
+pub async fn login(house: &Arc<House>, stream: Stream, address: String, id: u64) -> Option<Client> {
+    let present = house.count_in();
+    let limit = house.backends.ground().config.global.client_login_timeout;
+    let mut told = Told { address, id, user: String::new(), database: String::new() };
+    let work = let_in(house, stream, &mut told, present);
+    let outcome = match limit {
+        Some(limit) => tokio::time::timeout(limit, work).await.unwrap_or_else(|_| {
+            // The socket is dropped with the work: PgBouncer's text goes to the log only.
+            Err(Error::new(Kind::ClientLogin, Side::Client))
+        }),
+        None => work.await,
+    };
+    match outcome {
+        Ok(client) => client,
+        Err(error) => {
+            let Told { id, user, database, address } = told;
+            if house.backends.ground().config.global.log_pooler_errors {
+                tracing::warn!(client = id, database, user, address, "login refused: {error}");
+            }
+            None
+        }
+    }
+}
+
+/// What is known of a client so far, for the log.
+struct Told {
+    address: String,
+    id: u64,
+    user: String,
+    database: String,
+}
+
+async fn let_in(
+    house: &Arc<House>,
+    stream: Stream,
+    told: &mut Told,
+    present: Present,
+) -> Result<Option<Client>, Error> {
+    let Opened::Startup(mut talk, wish) = open(house, stream).await? else { return Ok(None) };
+    told.user.clone_from(&wish.user);
+    told.database.clone_from(&wish.database);
+    match admit(house, &mut talk, &wish, present).await {
+        Ok(admitted) => welcome(house, talk, wish, admitted, told).await.map(Some),
+        Err(error) => Err(refuse(&mut talk, error).await),
+    }
+}
+
+/// Tells the client, as far as it listens.
+async fn refuse(talk: &mut Talk, error: Error) -> Error {
+    if !matches!(error.kind, Kind::ClientGone | Kind::ClientQuit) {
+        let mut fatal = Vec::new();
+        encode::error_fields(&mut fatal, b"FATAL", error.sqlstate().as_bytes(), error.text().as_bytes());
+        talk.out.extend(fatal);
+        let _ = talk.flush().await;
+        let _ = poll_fn(|cx| talk.stream.poll_shutdown(cx)).await;
+    }
+    error
+}
+
+/// Encryption requests, a cancel request, the startup packet.
+async fn open(house: &Arc<House>, stream: Stream) -> Result<Opened, Error> {
+    let doors = house.doors();
+    let mut talk = match stream {
+        Stream::Tcp(tcp) if doors.acceptor.is_some() && speaks_tls(&tcp).await => {
+            Talk::new(encrypt(house, tcp, true).await?)
+        }
+        stream => Talk::new(stream),
+    };
+    // Each of the two requests may come once, in either order.
+    for _ in 0..3 {
+        let packet = match talk.startup_packet().await {
+            Ok(packet) => packet,
+            Err(Fault::Io(_)) => return Ok(Opened::Done),
+            Err(Fault::Malformed(what)) => return Err(refuse(&mut talk, Error::protocol(what.0)).await),
+        };
+        let parsed = startup::parse(&packet).map_err(|what| Error::protocol(what.0));
+        match parsed {
+            Err(error) => return Err(refuse(&mut talk, error).await),
+            Ok(Packet::Cancel { pid, secret }) => {
+                cancel::request(house, pid, secret).await;
+                return Ok(Opened::Done);
+            }
+            Ok(Packet::GssEncRequest) => decline(&mut talk).await?,
+            Ok(Packet::SslRequest) => talk = answer_ssl(house, talk).await?,
+            Ok(Packet::Unsupported) => {
+                let error = Error::new(Kind::OldProtocol, Side::Client);
+                return Err(refuse(&mut talk, error).await);
+            }
+            Ok(Packet::Startup(packet)) => {
+                negotiate(&mut talk, &packet);
+                return match wish(house, &packet).and_then(|wish| check_tls(house, &talk).map(|()| wish)) {
+                    Ok(wish) => Ok(Opened::Startup(talk, wish)),
+                    Err(error) => Err(refuse(&mut talk, error).await),
+                };
+            }
+        }
+    }
+    Err(refuse(&mut talk, Error::protocol("too many encryption requests")).await)
+}
+
+/// A first byte of 0x16 is a TLS handshake without an SSLRequest. Cancel-safe.
+async fn speaks_tls(tcp: &tokio::net::TcpStream) -> bool {
+    let mut first = [0];
+    matches!(tcp.peek(&mut first).await, Ok(1)) && first == [startup::TLS_HANDSHAKE]
+}
+
+/// `N`. Bytes that were sent without waiting for it are not believed (CVE-2021-23222).
+async fn decline(talk: &mut Talk) -> Result<(), Error> {
+    if talk.has_more() {
+        return Err(refuse(talk, Error::new(Kind::UnencryptedData, Side::Client)).await);
+    }
+    talk.out.push(b'N');
+    talk.flush().await.map_err(gone)
+}
+
+async fn answer_ssl(house: &Arc<House>, mut talk: Talk) -> Result<Talk, Error> {
+    let can = house.doors().acceptor.is_some() && matches!(talk.stream, Stream::Tcp(_));
+    if !can {
+        decline(&mut talk).await?;
+        return Ok(talk);
+    }
+    if talk.has_more() {
+        return Err(refuse(&mut talk, Error::new(Kind::UnencryptedData, Side::Client)).await);
+    }
+    talk.out.push(b'S');
+    talk.flush().await.map_err(gone)?;
+    match talk.into_parts() {
+        (Stream::Tcp(tcp), _) => encrypt(house, tcp, false).await.map(Talk::new),
+        (other, _) => Ok(Talk::new(other)),
+    }
+}
+
+async fn encrypt(house: &Arc<House>, tcp: tokio::net::TcpStream, direct: bool) -> Result<Stream, Error> {
+    let doors = house.doors();
+    let Some(acceptor) = &doors.acceptor else { return Err(Error::new(Kind::TlsRequired, Side::Client)) };
+    let tls = acceptor
+        .accept(tcp, direct)
+        .await
+        .map_err(|error| Error::new(Kind::ClientGone, Side::Client).because(format_args!("TLS handshake: {error}")))?;
+    Ok(Stream::TlsFromClient(Box::new(tls)))
+}
+
+fn check_tls(house: &House, talk: &Talk) -> Result<(), Error> {
+    let mode = house.backends.ground().config.global.client_tls.sslmode;
+    match (mode, &talk.stream) {
+        (SslMode::Require | SslMode::VerifyCa | SslMode::VerifyFull, Stream::Tcp(_)) => {
+            Err(Error::new(Kind::TlsRequired, Side::Client))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn negotiate(talk: &mut Talk, packet: &startup::Startup<'_>) {
+    if packet.negotiates() {
+        let unknown: Vec<&[u8]> = packet.protocol_options().collect();
+        encode::negotiate_protocol(&mut talk.out, packet.spoken(), unknown.into_iter());
+    }
+}
+
+/// The parameters of a startup packet. Whatever is not ours to understand is a setting of the session.
+fn wish(house: &House, packet: &startup::Startup<'_>) -> Result<Wish, Error> {
+    let ground = house.backends.ground();
+    let ignored = |name: &str| ground.config.global.ignore_startup_parameters.iter().any(|known| known == name);
+    let (mut user, mut database, mut settings) = (String::new(), String::new(), Settings::default());
+    for (name, value) in packet.parameters() {
+        let text = |bytes| std::str::from_utf8(bytes).map_err(|_| Error::protocol("a startup parameter is not UTF-8"));
+        let (name, value) = (text(name)?, text(value)?);
+        match name {
+            "user" => value.clone_into(&mut user),
+            "database" => value.clone_into(&mut database),
+            "replication" if !matches!(value, "false" | "off" | "no" | "0") => {
+                return Err(Error::new(Kind::Replication, Side::Client));
+            }
+            "replication" => {}
+            _ if name.starts_with("_pq_.") || ignored(name) => {}
+            "options" => {
+                let found = startup::options(value.as_bytes());
+                let found = found.map_err(|word| Error::new(Kind::StartupParameter, Side::Client).about(&word))?;
+                found.iter().filter(|(name, _)| !ignored(name)).for_each(|(name, value)| settings.set(name, value));
+            }
+            // A parameter of its own wins over one in `options`, as it comes later in PostgreSQL too.
+            _ => settings.set(name, value),
+        }
+    }
+    if user.is_empty() {
+        return Err(Error::new(Kind::NoUser, Side::Client));
+    }
+    if database.is_empty() {
+        database.clone_from(&user);
+    }
+    Ok(Wish { user, database, settings, version: packet.spoken() })
+}
+
+/// A client that proved who it is, with its pool and what servers report there.
+struct Admitted {
+    backed: Arc<Backed>,
+    reported: Arc<Reported>,
+    present: Present,
+}
+
+async fn admit(house: &Arc<House>, talk: &mut Talk, wish: &Wish, mut present: Present) -> Result<Admitted, Error> {
+    if *house.phase.borrow() > crate::control::Phase::Running {
+        return Err(Error::new(Kind::ShuttingDown, Side::Proxy));
+    }
+    let limit = house.backends.ground().config.global.max_client_conn;
+    if limit != 0 && house.clients() > limit {
+        return Err(Error::new(Kind::MaxClients, Side::Client));
+    }
+    let keys = authenticate(house, talk, &wish.user).await?;
+    // Only now may a client learn which databases there are.
+    let found = house.backends.pool(&wish.database, &wish.user);
+    let backed = found.ok_or_else(|| Error::new(Kind::NoDatabase, Side::Client).about(&wish.database))?;
+    present.enter(&wish.database, &wish.user)?;
+    if let Some(keys) = keys.filter(|_| backed.backend.credentials.user == wish.user) {
+        backed.backend.credentials.learn(keys);
+    }
+    encode::authentication(&mut talk.out, 0, &[]);
+    let reported = reported(&backed).await?;
+    Ok(Admitted { backed, reported, present })
+}
+
+/// What servers of this pool report. The first client of a cold pool waits for a login to a server; later ones are told
+/// what is known, whether or not a server is up.
+async fn reported(backed: &Arc<Backed>) -> Result<Arc<Reported>, Error> {
+    let mut news = backed.backend.reported.subscribe();
+    if let Some(known) = news.borrow_and_update().clone() {
+        return Ok(known);
+    }
+    let seat: Arc<Seat<Server>> = Arc::default();
+    // A place in the queue makes the pool dial; what it brings goes back untouched when the place is dropped.
+    let mut waiting = match backed.pool.checkout(&seat) {
+        Checkout::Wait(waiting) => waiting,
+        Checkout::Ready(lease) => {
+            drop(lease);
+            return news.borrow().clone().ok_or_else(|| Error::new(Kind::Internal, Side::Proxy));
+        }
+    };
+    loop {
+        let refusal = poll_fn(|cx| match waiting.poll_refusal(cx) {
+            Poll::Ready(error) => Poll::Ready(Some(error)),
+            Poll::Pending => Poll::Pending,
+        });
+        tokio::select! {
+            biased;
+            changed = news.changed() => {
+                if let Some(known) = news.borrow_and_update().clone() {
+                    return Ok(known);
+                }
+                changed.map_err(|_| Error::new(Kind::DatabaseRemoved, Side::Proxy))?;
+            }
+            refusal = refusal => {
+                return Err(refusal.unwrap_or_else(|| Error::new(Kind::Internal, Side::Proxy)));
+            }
+        }
+    }
+}
+
+/// AuthenticationOk was written; what follows it to ReadyForQuery, and the client.
+async fn welcome(
+    house: &Arc<House>,
+    mut talk: Talk,
+    wish: Wish,
+    admitted: Admitted,
+    told: &Told,
+) -> Result<Client, Error> {
+    let Admitted { backed, reported, present } = admitted;
+    let settings = Arc::new(followed(&reported).overlaid(&wish.settings));
+    for (name, value) in reported.iter() {
+        let value = match name.as_str() {
+            // A client is connected to the database, not to one of its servers (PROTOCOL 14).
+            "in_hot_standby" => "off",
+            "session_authorization" => &wish.user,
+            name => settings::followed(name).and_then(|name| settings.get(name)).unwrap_or(value),
+        };
+        encode::parameter_status(&mut talk.out, name.as_bytes(), value.as_bytes());
+    }
+    // 3.0 knows keys of exactly 4 bytes.
+    let secret: [u8; 32] = random();
+    let secret = if wish.version >= startup::V3_2 { &secret[..] } else { &secret[..4] };
+    let timeouts = house.timeouts(&wish.database, &wish.user);
+    let entry =
+        house.entries.add(|| i32::from_be_bytes(random()), |pid| Entry::new(pid, secret, house.epoch, timeouts));
+    encode::backend_key_data(&mut talk.out, entry.pid, secret);
+    encode::ready_for_query(&mut talk.out, TxStatus::Idle);
+    if let Err(error) = talk.flush().await {
+        house.entries.remove(entry.pid);
+        return Err(gone(error));
+    }
+
+    let ground = house.backends.ground();
+    let global = &ground.config.global;
+    let database = ground.config.database(&wish.database);
+    let mode = database.map_or(PoolMode::Transaction, |db| ground.config.pool_mode(db, ground.config.user(&wish.user)));
+    let session = Session::new(Origin {
+        mode,
+        reported: Arc::new(followed(&reported)),
+        settings,
+        intern: house.interner.clone(),
+        prepared: global.max_prepared_statements > 0,
+    });
+    let (stream, ahead) = talk.into_parts();
+    let mut to_server = Pipe::default();
+    // What a client sent behind its password without waiting.
+    to_server.put_back(&ahead);
+    let limit = global.max_packet_size.min(frame::MESSAGE_LIMIT);
+    let conversation = Conversation { stream, session, to_server, to_client: Pipe::default(), entry, limit };
+    let who = Who {
+        id: told.id,
+        user: wish.user,
+        database: wish.database,
+        address: told.address.clone(),
+        since: Instant::now(),
+    };
+    if global.log_connections {
+        let Who { id, user, database, address, .. } = &who;
+        let tls = conversation.stream.is_tls();
+        tracing::info!(client = id, database, user, address, tls, "login attempt: accepted");
+    }
+    Ok(Client::new(conversation, Arc::clone(house), backed, who, mode, present))
+}
+
+fn gone(error: std::io::Error) -> Error {
+    Error::new(Kind::ClientGone, Side::Client).because(error)
+}

@@ -1,0 +1,389 @@
+//! The hot loop: both directions of one conversation, in one poll.
+//!
+//! Neither direction waits for the other: what can be read is read, what can be written is written, until nothing
+//! moves any more. A plain steady transaction allocates nothing here and makes four system calls.
+
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use super::entry::{Entry, Order, State};
+use crate::error::{Error, Kind, Side};
+use crate::net::pipe::{Pipe, Read};
+use crate::net::stream::Stream;
+use crate::server::Server;
+use crate::session::ledger::Settled;
+use crate::session::outbox::Outbox;
+use crate::session::{Frame, FromClient, FromServer, Session};
+use crate::wire::{back, encode, frame};
+
+/// Answers of ours that wait for a client that does not read: beyond this, nothing more is read from it.
+const CLIENT_BACKLOG: usize = 64 << 10;
+
+/// One client's streams and state, as the relay moves them.
+pub struct Conversation {
+    pub stream: Stream,
+    pub session: Session,
+    pub to_server: Pipe,
+    pub to_client: Pipe,
+    pub entry: Arc<Entry>,
+    /// Largest message from the client.
+    pub limit: usize,
+}
+
+/// How a client's time without a server ends.
+#[derive(Debug)]
+pub enum Idle {
+    /// Closed its end, or the socket failed.
+    Gone,
+    /// Terminate.
+    Quit,
+    /// The next frame, of this tag, needs a server.
+    Wants(u8),
+    Fail(Error),
+}
+
+/// How a loan ends.
+#[derive(Debug)]
+pub enum End {
+    /// The server may go back.
+    Settled(Settled),
+    /// The client left, with or without Terminate.
+    ClientGone,
+    /// The server's connection ended. `told`: a FATAL of its own has told the client why.
+    ServerGone {
+        told: bool,
+    },
+    Fail(Error),
+}
+
+/// Why a poll cannot go on.
+enum Stop {
+    End(End),
+}
+
+impl From<Error> for Stop {
+    fn from(error: Error) -> Stop {
+        Stop::End(End::Fail(error))
+    }
+}
+
+impl Conversation {
+    /// Without a server: drains what is left for the client, answers what needs no server. Cancel-safe.
+    pub fn poll_idle(&mut self, cx: &mut Context<'_>) -> Poll<Idle> {
+        self.entry.waker.register(cx.waker());
+        loop {
+            if let Some(error) = ordered_idle(&self.entry) {
+                return Poll::Ready(Idle::Fail(error));
+            }
+            match self.judge_idle() {
+                Ok(None) => {}
+                Ok(Some(idle)) => return Poll::Ready(idle),
+                Err(error) => return Poll::Ready(Idle::Fail(error)),
+            }
+            let drained = match self.drain_client(cx) {
+                Ok(drained) => drained,
+                Err(_) => return Poll::Ready(Idle::Gone),
+            };
+            if !drained && self.to_client.pending() > CLIENT_BACKLOG {
+                return Poll::Pending;
+            }
+            match self.to_server.poll_fill(&mut self.stream, cx) {
+                Poll::Ready(Ok(Read::Bytes)) => {}
+                // A frame that must be whole and does not fit was refused by its length before.
+                Poll::Ready(Ok(Read::Full | Read::End) | Err(_)) => return Poll::Ready(Idle::Gone),
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+    }
+
+    /// Frames of an idle client, until one needs a server and is there as far as it must be.
+    fn judge_idle(&mut self) -> Result<Option<Idle>, Error> {
+        loop {
+            if self.to_server.in_frame() {
+                return Ok(None);
+            }
+            let unjudged = self.to_server.unjudged();
+            let Some(header) = scan(unjudged, self.limit)? else { return Ok(None) };
+            if self.session.wants_server(header.tag) {
+                let there = unjudged.len() >= Session::client_needs(&header);
+                return Ok(there.then_some(Idle::Wants(header.tag)));
+            }
+            let verdict = {
+                let (staged, span, _) = self.to_client.parts();
+                let mut out = Outbox::new(staged, span);
+                let verdict = self.session.unattended(Frame { header, body: &[] }, &mut out);
+                let folded = out.folded();
+                if folded {
+                    self.to_client.folded();
+                }
+                verdict
+            };
+            if verdict == FromClient::Terminate {
+                return Ok(Some(Idle::Quit));
+            }
+            self.to_server.swallow(header.len);
+        }
+    }
+
+    /// The frame that waits for a server is refused: the client is told, and stays.
+    pub fn refuse(&mut self, error: &Error) {
+        let Ok(Some(header)) = frame::scan(self.to_server.unjudged(), self.limit) else { return };
+        let (staged, span, _) = self.to_client.parts();
+        let mut out = Outbox::new(staged, span);
+        self.session.refuse(header.tag, error, &mut out);
+        if out.folded() {
+            self.to_client.folded();
+        }
+        self.to_server.swallow(header.len);
+    }
+
+    /// A server was lent: what aligns it goes in front of the client's first message, in the same write.
+    pub fn attach(&mut self, server: &mut Server) {
+        let (staged, span, _) = self.to_server.parts();
+        let mut out = Outbox::new(staged, span);
+        self.session.attach(&mut server.state, &mut out);
+        if out.folded() {
+            self.to_server.folded();
+        }
+    }
+
+    /// With a server, until the loan ends. Cancel-safe: all state is in `self` and the server.
+    pub fn poll_relay(&mut self, server: &mut Server, cx: &mut Context<'_>) -> Poll<End> {
+        self.entry.waker.register(cx.waker());
+        match self.relay(server, cx) {
+            Ok(()) => {
+                self.note_state();
+                Poll::Pending
+            }
+            Err(Stop::End(end)) => Poll::Ready(end),
+        }
+    }
+
+    /// Moves what can be moved; Ok when all must wait.
+    fn relay(&mut self, server: &mut Server, cx: &mut Context<'_>) -> Result<(), Stop> {
+        self.obey()?;
+        loop {
+            self.judge_client(server)?;
+            let mut moved = self.push_to_server(server, cx)?;
+            moved |= self.pull_from_server(server, cx)?;
+            self.judge_server(server)?;
+            moved |= self.push_to_client(cx)?;
+            if let Some(settled) = self.settled() {
+                return Err(Stop::End(End::Settled(settled)));
+            }
+            moved |= self.pull_from_client(cx)?;
+            if !moved {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Orders that end a loan at once, or when nothing is in flight.
+    fn obey(&self) -> Result<(), Stop> {
+        let over = self.session.quiet() && !self.session.in_transaction();
+        let kind = match self.entry.take_order() {
+            _ if self.entry.is_stopping() || (over && self.entry.is_draining()) => Kind::ShuttingDown,
+            Order::None | Order::CancelWait | Order::QueryWait => return Ok(()),
+            Order::ClientIdle => Kind::ClientIdle,
+            Order::IdleTransaction => Kind::IdleTransaction,
+            Order::QueryTimeout => Kind::QueryTimeout,
+            Order::TransactionTimeout => Kind::TransactionTimeout,
+        };
+        Err(Error::new(kind, Side::Proxy).into())
+    }
+
+    fn note_state(&self) {
+        let state = match (self.session.quiet(), self.session.in_transaction()) {
+            (false, _) => State::Active,
+            (true, true) => State::IdleInTransaction,
+            (true, false) => State::Idle,
+        };
+        self.entry.enter(state);
+    }
+
+    /// The proof, once the server owes nothing and everything for it is out.
+    fn settled(&self) -> Option<Settled> {
+        let through = !self.to_server.has_pending()
+            && !self.to_server.is_mid_frame()
+            && !self.to_client.is_mid_frame()
+            && !self.to_client.has_unjudged();
+        if through { self.session.settled() } else { None }
+    }
+
+    fn push_to_server(&mut self, server: &mut Server, cx: &mut Context<'_>) -> Result<bool, Stop> {
+        if !self.to_server.has_pending() {
+            return Ok(false);
+        }
+        let before = self.to_server.pending();
+        match self.to_server.poll_drain(&mut server.stream, cx) {
+            Poll::Ready(Ok(())) => Ok(true),
+            Poll::Pending => Ok(self.to_server.pending() < before),
+            // Why it closed may stand in what it sent before: that is read first.
+            Poll::Ready(Err(_)) => {
+                self.to_server.clear();
+                Ok(true)
+            }
+        }
+    }
+
+    fn pull_from_server(&mut self, server: &mut Server, cx: &mut Context<'_>) -> Result<bool, Stop> {
+        match self.to_client.poll_fill(&mut server.stream, cx) {
+            Poll::Ready(Ok(Read::Bytes)) => Ok(true),
+            Poll::Ready(Ok(Read::Full)) | Poll::Pending => Ok(false),
+            Poll::Ready(Ok(Read::End) | Err(_)) => Err(Stop::End(End::ServerGone { told: self.session.told_fatal() })),
+        }
+    }
+
+    fn push_to_client(&mut self, cx: &mut Context<'_>) -> Result<bool, Stop> {
+        let before = self.to_client.pending();
+        if before == 0 {
+            return Ok(false);
+        }
+        match self.drain_client(cx) {
+            Ok(_) => Ok(self.to_client.pending() < before),
+            Err(_) => Err(Stop::End(End::ClientGone)),
+        }
+    }
+
+    /// Whether everything for the client is out.
+    fn drain_client(&mut self, cx: &mut Context<'_>) -> std::io::Result<bool> {
+        if !self.to_client.has_pending() {
+            return Ok(true);
+        }
+        match self.to_client.poll_drain(&mut self.stream, cx) {
+            Poll::Ready(Ok(())) => Ok(true),
+            Poll::Pending => Ok(false),
+            Poll::Ready(Err(error)) => Err(error),
+        }
+    }
+
+    fn pull_from_client(&mut self, cx: &mut Context<'_>) -> Result<bool, Stop> {
+        if self.to_client.pending() > CLIENT_BACKLOG {
+            return Ok(false);
+        }
+        match self.to_server.poll_fill(&mut self.stream, cx) {
+            Poll::Ready(Ok(Read::Bytes)) => Ok(true),
+            Poll::Ready(Ok(Read::Full)) | Poll::Pending => Ok(false),
+            Poll::Ready(Ok(Read::End) | Err(_)) => Err(Stop::End(End::ClientGone)),
+        }
+    }
+
+    fn judge_client(&mut self, server: &mut Server) -> Result<(), Stop> {
+        while !self.session.holds_client() && !self.to_server.in_frame() {
+            let (staged, span, unjudged) = self.to_server.parts();
+            let Some(header) = scan(unjudged, self.limit)? else { break };
+            let Some(frame) = view(header, unjudged, Session::client_needs(&header)) else { break };
+            let mut to_server = Outbox::new(staged, span);
+            let (staged, span, _) = self.to_client.parts();
+            let mut to_client = Outbox::new(staged, span);
+            let verdict = self.session.client(frame, &mut server.state, &mut to_server, &mut to_client)?;
+            let (server_folded, client_folded) = (to_server.folded(), to_client.folded());
+            if server_folded {
+                self.to_server.folded();
+            }
+            if client_folded {
+                self.to_client.folded();
+            }
+            match verdict {
+                FromClient::Forward => self.to_server.pass(header.len),
+                FromClient::Replaced { taken } => self.to_server.replace(taken, header.len),
+                FromClient::Swallow => self.to_server.swallow(header.len),
+                FromClient::Terminate => return Err(Stop::End(End::ClientGone)),
+            }
+        }
+        Ok(())
+    }
+
+    fn judge_server(&mut self, server: &mut Server) -> Result<(), Stop> {
+        while !self.to_client.in_frame() {
+            let (staged, span, unjudged) = self.to_client.parts();
+            let header = match frame::scan(unjudged, frame::MESSAGE_LIMIT) {
+                Ok(Some(header)) => header,
+                Ok(None) => break,
+                Err(malformed) => return Err(Error::desync(malformed.0).into()),
+            };
+            if matches!(header.tag, back::DATA_ROW | back::COPY_DATA) && self.session.rows_pass() {
+                self.to_client.pass(header.len);
+                continue;
+            }
+            let Some(frame) = view(header, unjudged, Session::server_needs(&header)) else { break };
+            let mut out = Outbox::new(staged, span);
+            let verdict = self.session.server(frame, &mut server.state, &mut out)?;
+            if out.folded() {
+                self.to_client.folded();
+            }
+            match verdict {
+                FromServer::Forward => self.to_client.pass(header.len),
+                FromServer::Swallow => self.to_client.swallow(header.len),
+                FromServer::Replay => {
+                    self.to_client.swallow(header.len);
+                    self.replay()?;
+                }
+            }
+            if self.session.fakes_due() {
+                self.flush_fakes();
+            }
+        }
+        Ok(())
+    }
+
+    fn flush_fakes(&mut self) {
+        let (staged, span, _) = self.to_client.parts();
+        let mut out = Outbox::new(staged, span);
+        self.session.flush_fakes(&mut out);
+        if out.folded() {
+            self.to_client.folded();
+        }
+    }
+
+    /// A batch that PostgreSQL refused before it ran is judged again, in front of what came behind it.
+    fn replay(&mut self) -> Result<(), Stop> {
+        let (staged, span, _) = self.to_server.parts();
+        let mut out = Outbox::new(staged, span);
+        let batch = self.session.replayed(&mut out);
+        if out.folded() {
+            self.to_server.folded();
+        }
+        match self.to_server.put_back(&batch) {
+            true => Ok(()),
+            false => Err(Error::new(Kind::Internal, Side::Proxy).because("no room to repeat a batch").into()),
+        }
+    }
+
+    /// Last words to a client; what cannot be sent at once is given up.
+    pub fn last_words(&mut self, error: &Error) {
+        if !self.to_client.is_mid_frame() {
+            encode::error(self.to_client.author(), error);
+        }
+    }
+
+    /// Drains what is left for the client. Cancel-safe.
+    pub fn poll_farewell(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        match self.drain_client(cx) {
+            Ok(true) | Err(_) => self.stream.poll_shutdown(cx).map(|_| ()),
+            Ok(false) => Poll::Pending,
+        }
+    }
+}
+
+fn scan(bytes: &[u8], limit: usize) -> Result<Option<frame::Header>, Error> {
+    frame::scan(bytes, limit).map_err(|malformed| Error::protocol(malformed.0))
+}
+
+/// As much of a frame as is there, if that is enough to judge it.
+fn view(header: frame::Header, bytes: &[u8], needs: usize) -> Option<Frame<'_>> {
+    if bytes.len() < needs {
+        return None;
+    }
+    Some(Frame { header, body: bytes.get(frame::HEADER..header.len.min(bytes.len()))? })
+}
+
+/// Orders that end a client which holds no server.
+fn ordered_idle(entry: &Entry) -> Option<Error> {
+    let kind = match entry.take_order() {
+        _ if entry.is_draining() => Kind::ShuttingDown,
+        Order::ClientIdle => Kind::ClientIdle,
+        _ => return None,
+    };
+    Some(Error::new(kind, Side::Proxy))
+}

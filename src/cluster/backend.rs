@@ -1,0 +1,155 @@
+//! How one pool gets its connections: whom it logs in as, where, and what a login taught.
+
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use parking_lot::RwLock;
+use tokio::sync::watch;
+
+use super::Cluster;
+use super::backends::Backends;
+use super::decide::Seen;
+use super::probe;
+use crate::config::Address;
+use crate::error::Error;
+use crate::net::talk::Talk;
+use crate::pool::{Dialler, Permit, Pool};
+use crate::server::Server;
+use crate::server::connect::Route;
+use crate::server::login::{self, Credentials, LoggedIn, Plan};
+
+/// What all logins of one pool share; replaced by a reload.
+pub struct Recipe {
+    pub routes: Vec<Route>,
+    pub parameters: Vec<(String, String)>,
+    pub connect_query: Option<String>,
+    pub max_prepared_statements: usize,
+}
+
+/// Names and values that a server reported at login, in its order.
+pub type Reported = Vec<(String, String)>;
+
+/// Behind one pool.
+pub struct Backend {
+    /// The name in the config, and the one on the server.
+    pub database: String,
+    pub dbname: String,
+    pub credentials: Arc<Credentials>,
+    pub recipe: RwLock<Arc<Recipe>>,
+    pub cluster: Option<Arc<Cluster>>,
+    /// What the last login reported: what new clients are told.
+    pub reported: watch::Sender<Option<Arc<Reported>>>,
+    pub all: Weak<Backends>,
+}
+
+/// The pool's own handle on it.
+pub struct Behind(pub Arc<Backend>);
+
+impl Dialler<Server> for Behind {
+    fn dial(&self, permit: Permit<Server>) {
+        let backend = Arc::clone(&self.0);
+        tokio::spawn(async move { backend.open(permit).await });
+    }
+
+    fn make_room(&self, node: usize) {
+        let address = self.0.recipe.read().routes.get(node).map(|route| route.address.clone());
+        if let (Some(all), Some(address)) = (self.0.all.upgrade(), address) {
+            all.make_room(&self.0, &address);
+        }
+    }
+}
+
+impl Backend {
+    /// One dial, from permit to pool.
+    async fn open(&self, permit: Permit<Server>) {
+        let node = permit.node();
+        let pool = Arc::clone(permit.pool());
+        let error = match self.log_in(node).await {
+            Ok(found) => {
+                self.reported.send_replace(Some(Arc::new(found.reported)));
+                return permit.deliver(Box::new(found.server), found.settled);
+            }
+            Err(error) => error,
+        };
+        tracing::warn!(database = self.database, user = self.credentials.user, "server login failed: {error}");
+        if is_final(&error) {
+            pool.dismiss(&error);
+        }
+        let pause = permit.fail(error);
+        wait_and_pump(&pool, pause).await;
+    }
+
+    async fn log_in(&self, node: usize) -> Result<LoggedIn, Error> {
+        let plan = self.plan(node).ok_or_else(|| Error::desync("the server is not in the config any more"))?;
+        let outcome = login::login(&plan).await;
+        match &self.cluster {
+            Some(cluster) => self.check_role(cluster, node, outcome).await,
+            None => outcome,
+        }
+    }
+
+    fn plan(&self, node: usize) -> Option<Plan> {
+        let recipe = Arc::clone(&self.recipe.read());
+        Some(Plan {
+            route: recipe.routes.get(node)?.clone(),
+            database: self.dbname.clone(),
+            credentials: Arc::clone(&self.credentials),
+            parameters: recipe.parameters.clone(),
+            connect_query: recipe.connect_query.clone(),
+            node,
+            max_prepared_statements: recipe.max_prepared_statements,
+        })
+    }
+
+    /// The last fence: a connection that is to write is not used if its server is in recovery.
+    async fn check_role(
+        &self,
+        cluster: &Cluster,
+        node: usize,
+        outcome: Result<LoggedIn, Error>,
+    ) -> Result<LoggedIn, Error> {
+        let mut found = match outcome {
+            Ok(found) => found,
+            Err(error) => {
+                if error.said.is_none() {
+                    cluster.see(node, Seen::Failed);
+                }
+                return Err(error);
+            }
+        };
+        let reported = found.reported.iter().find(|(name, _)| name == "in_hot_standby");
+        let in_recovery = match reported {
+            Some((_, value)) => value == "on",
+            // Before PostgreSQL 14 it is not reported.
+            None => {
+                let mut talk = Talk::new(found.server.stream);
+                let answer = probe::ask(&mut talk, b"select pg_catalog.pg_is_in_recovery()").await?;
+                found.server.stream = talk.into_parts().0;
+                answer
+            }
+        };
+        cluster.see(node, Seen::InRecovery(in_recovery));
+        if in_recovery {
+            return Err(Error::desync("the server is in recovery"));
+        }
+        Ok(found)
+    }
+
+    pub fn address(&self, node: usize) -> Option<Address> {
+        self.recipe.read().routes.get(node).map(|route| route.address.clone())
+    }
+}
+
+/// A server's own answer ends the wait of everybody in the queue, unless it may change within moments: starting up or
+/// shutting down (57P03), no free slot (53300), an operator's shutdown (57P01).
+fn is_final(error: &Error) -> bool {
+    match &error.said {
+        Some(said) => !["57P03", "53300", "57P01", "57P02"].contains(&said.sqlstate.as_str()),
+        None => error.kind == crate::error::Kind::ServerLogin,
+    }
+}
+
+async fn wait_and_pump(pool: &Arc<Pool<Server>>, pause: Duration) {
+    tokio::time::sleep(pause).await;
+    pool.pump();
+}

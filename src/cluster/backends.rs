@@ -1,0 +1,308 @@
+//! All pools of the process: made when a client first asks, changed or retired by a reload.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
+
+use parking_lot::{Mutex, RwLock};
+use tokio::sync::watch;
+
+use super::backend::{Backend, Behind, Recipe};
+use super::{Cluster, probe, same_watch};
+use crate::auth::{Secret, Userlist};
+use crate::config::{Address, Config, Database, Global, Target};
+use crate::net::tls::Connector;
+use crate::pool::core::{Limits, Serving};
+use crate::pool::registry::Registry;
+use crate::pool::{Caps, Gauge, Pool};
+use crate::server::Server;
+use crate::server::connect::Route;
+use crate::server::login::{Credentials, Plan};
+
+/// A pool and what stands behind it.
+pub struct Backed {
+    pub pool: Arc<Pool<Server>>,
+    pub backend: Arc<Backend>,
+    /// A reload changed or removed its database: clients look for another one at their next transaction.
+    retired: AtomicBool,
+}
+
+impl Backed {
+    pub fn is_retired(&self) -> bool {
+        self.retired.load(Ordering::Relaxed)
+    }
+
+    fn retire(&self) {
+        self.retired.store(true, Ordering::Relaxed);
+        self.pool.recycle();
+    }
+}
+
+/// What the pools are made from; replaced whole by a reload.
+#[derive(Clone)]
+pub struct Ground {
+    pub config: Arc<Config>,
+    pub userlist: Arc<Userlist>,
+    pub server_tls: Option<Connector>,
+    /// The bytes of the files that it was built from.
+    pub server_tls_stamp: Vec<Option<Vec<u8>>>,
+}
+
+/// The pools, the caps that they share, and the clusters that they follow.
+pub struct Backends {
+    me: Weak<Backends>,
+    ground: RwLock<Ground>,
+    pools: Registry<Backed>,
+    gauges: Mutex<HashMap<GaugeKey, Arc<Gauge>>>,
+    clusters: Mutex<HashMap<String, Arc<Cluster>>>,
+    paused: AtomicBool,
+}
+
+/// Caps count per server.
+#[derive(Clone, PartialEq, Eq, Hash)]
+enum GaugeKey {
+    Database(String, Address),
+    User(String, Address),
+}
+
+impl Backends {
+    pub fn new(ground: Ground) -> Arc<Backends> {
+        Arc::new_cyclic(|me| Backends {
+            me: Weak::clone(me),
+            ground: RwLock::new(ground),
+            pools: Registry::default(),
+            gauges: Mutex::default(),
+            clusters: Mutex::default(),
+            paused: AtomicBool::new(false),
+        })
+    }
+
+    pub fn ground(&self) -> Ground {
+        self.ground.read().clone()
+    }
+
+    /// The pool for a client of this user in this database (the config's name); None if the config does not know it.
+    pub fn pool(&self, name: &str, client_user: &str) -> Option<Arc<Backed>> {
+        let ground = self.ground();
+        let database = ground.config.database(name)?;
+        let user = database.user.as_deref().unwrap_or(client_user);
+        let key = (name.to_owned(), user.to_owned());
+        if let Some(found) = self.pools.get(&key) {
+            return Some(found);
+        }
+        // Made outside the registry's lock, since a pool may begin to dial at once; of two made at the same moment the
+        // second one is dropped unused.
+        let made = self.make(&ground, name, database, user);
+        Some(self.pools.get_or(key, || made))
+    }
+
+    fn make(&self, ground: &Ground, name: &str, database: &Database, user: &str) -> Arc<Backed> {
+        let cluster = self.cluster(ground, name, database);
+        let backend = Arc::new(Backend {
+            database: name.to_owned(),
+            dbname: database.dbname.clone().unwrap_or_else(|| name.to_owned()),
+            credentials: Arc::new(Credentials::new(user, secret(ground, database, user))),
+            recipe: RwLock::new(Arc::new(recipe(ground, database))),
+            cluster: cluster.clone(),
+            reported: watch::Sender::new(None),
+            all: Weak::clone(&self.me),
+        });
+        let serving = match (&database.target, &cluster) {
+            (_, Some(cluster)) => cluster.serving(),
+            (Target::Hosts { load_balance, .. }, None) => Serving::Any { balance: *load_balance },
+            (Target::Servers(_), None) => Serving::Nobody,
+        };
+        let caps = addresses(database).iter().map(|address| self.caps(ground, name, database, user, address)).collect();
+        let pool = Pool::new(serving, limits(ground, database, user), caps, Box::new(Behind(Arc::clone(&backend))));
+        if let Some(cluster) = cluster {
+            cluster.join(&pool);
+        }
+        pool.pause(self.paused.load(Ordering::Relaxed));
+        Arc::new(Backed { pool, backend, retired: AtomicBool::new(false) })
+    }
+
+    fn caps(&self, ground: &Ground, name: &str, database: &Database, user: &str, address: &Address) -> Caps {
+        let config = &ground.config;
+        let per_database = config.max_db_connections(database);
+        let per_user = config.max_user_connections(config.user(user));
+        vec![
+            self.gauge(GaugeKey::Database(name.to_owned(), address.clone()), per_database),
+            self.gauge(GaugeKey::User(user.to_owned(), address.clone()), per_user),
+        ]
+    }
+
+    fn gauge(&self, key: GaugeKey, limit: usize) -> Arc<Gauge> {
+        let mut gauges = self.gauges.lock();
+        let gauge = gauges.entry(key).or_insert_with(|| Arc::new(Gauge::new(limit)));
+        gauge.set_limit(limit);
+        Arc::clone(gauge)
+    }
+
+    /// The cluster of a `servers` list, watched from its first use on. `host` has none: nobody asks it for a role.
+    pub fn cluster(&self, ground: &Ground, name: &str, database: &Database) -> Option<Arc<Cluster>> {
+        let Target::Servers(servers) = &database.target else { return None };
+        let mut clusters = self.clusters.lock();
+        if let Some(found) = clusters.get(name) {
+            return Some(Arc::clone(found));
+        }
+        let global = &ground.config.global;
+        let probe = ground.config.probe(database);
+        let cluster = Cluster::new(servers, global.probe_failures, probe.is_some());
+        clusters.insert(name.to_owned(), Arc::clone(&cluster));
+        let Some(who) = probe else { return Some(cluster) };
+        let secret = match &who.password {
+            Some(password) => Secret::parse(&password.0),
+            None => ground.userlist.secret(&who.user).cloned().unwrap_or(Secret::Missing),
+        };
+        let credentials = Arc::new(Credentials::new(&who.user, secret));
+        let fallback = || database.dbname.clone().unwrap_or_else(|| name.to_owned());
+        for (node, route) in routes(ground, database).into_iter().enumerate() {
+            let plan = Plan {
+                route,
+                database: who.dbname.clone().unwrap_or_else(fallback),
+                credentials: Arc::clone(&credentials),
+                parameters: vec![("application_name".to_owned(), "pgweir probe".to_owned())],
+                connect_query: None,
+                node,
+                max_prepared_statements: 0,
+            };
+            let watched = Arc::downgrade(&cluster);
+            tokio::spawn(probe::watch(watched, plan, global.probe_interval, global.probe_timeout));
+        }
+        Some(cluster)
+    }
+
+    /// Begins to watch the servers of every database, so that roles are known before the first client comes.
+    pub fn watch_all(&self) {
+        let ground = self.ground();
+        for (name, database) in ground.config.databases.iter().filter(|(name, _)| *name != "*") {
+            self.cluster(&ground, name, database);
+        }
+    }
+
+    /// A cap is full: some other pool under it gives up an idle connection. Whoever waits is served when it closes.
+    pub fn make_room(&self, whose: &Backend, address: &Address) {
+        for (_, backed) in self.pools.all() {
+            let backend = &backed.backend;
+            let shares = backend.database == whose.database || backend.credentials.user == whose.credentials.user;
+            if !shares || std::ptr::eq(Arc::as_ptr(backend), whose) {
+                continue;
+            }
+            let nodes = backed.backend.recipe.read().routes.len();
+            let node = (0..nodes).find(|&node| backend.address(node).as_ref() == Some(address));
+            if node.is_some_and(|node| backed.pool.evict(node)) {
+                return;
+            }
+        }
+    }
+
+    /// The janitor's round over all pools.
+    pub fn tend(&self) {
+        for (_, backed) in self.pools.all() {
+            backed.pool.tend();
+        }
+    }
+
+    /// PAUSE and RESUME of everything.
+    pub fn pause(&self, paused: bool) {
+        self.paused.store(paused, Ordering::Relaxed);
+        for (_, backed) in self.pools.all() {
+            backed.pool.pause(paused);
+        }
+    }
+
+    pub fn all(&self) -> Vec<Arc<Backed>> {
+        self.pools.all().into_iter().map(|(_, backed)| backed).collect()
+    }
+
+    /// A checked reload takes effect: pools whose definition changed are retired, the others get their new bounds.
+    pub fn change(&self, ground: Ground) {
+        let old = std::mem::replace(&mut *self.ground.write(), ground.clone());
+        self.drop_changed_clusters(&old, &ground);
+        for (key, backed) in self.pools.all() {
+            let (name, user) = (&key.0, &key.1);
+            let before = old.config.database(name);
+            match ground.config.database(name) {
+                Some(now) if before.is_some_and(|before| !redefined((&old, before), (&ground, now), user)) => {
+                    *backed.backend.recipe.write() = Arc::new(recipe(&ground, now));
+                    addresses(now).iter().for_each(|address| {
+                        self.caps(&ground, name, now, user, address);
+                    });
+                    backed.pool.set_limits(limits(&ground, now, user));
+                }
+                _ => {
+                    self.pools.remove(&key);
+                    backed.retire();
+                }
+            }
+        }
+        self.watch_all();
+    }
+
+    fn drop_changed_clusters(&self, old: &Ground, new: &Ground) {
+        self.clusters.lock().retain(|name, _| match (old.config.database(name), new.config.database(name)) {
+            (Some(before), Some(now)) => {
+                same_watch((&old.config, before), (&new.config, now)) && old.server_tls == new.server_tls
+            }
+            _ => false,
+        });
+    }
+}
+
+/// Whether a pool's connections would come out differently: PgBouncer recycles on the same changes (1.8).
+fn redefined(old: (&Ground, &Database), new: (&Ground, &Database), user: &str) -> bool {
+    let of = |(ground, database): (&Ground, &Database)| {
+        let names = (database.dbname.clone(), database.user.clone(), database.connect_query.clone());
+        (database.target.clone(), names, database.server_parameters.clone(), secret(ground, database, user))
+    };
+    of(old) != of(new)
+        || !same_watch((&old.0.config, old.1), (&new.0.config, new.1))
+        || old.0.server_tls != new.0.server_tls
+}
+
+fn addresses(database: &Database) -> &[Address] {
+    match &database.target {
+        Target::Hosts { servers, .. } | Target::Servers(servers) => servers,
+    }
+}
+
+fn routes(ground: &Ground, database: &Database) -> Vec<Route> {
+    let global: Arc<Global> = Arc::new(ground.config.global.clone());
+    let route = |address: &Address| Route {
+        address: address.clone(),
+        tls: ground.server_tls.clone(),
+        global: Arc::clone(&global),
+    };
+    addresses(database).iter().map(route).collect()
+}
+
+fn recipe(ground: &Ground, database: &Database) -> Recipe {
+    Recipe {
+        routes: routes(ground, database),
+        parameters: database.server_parameters.clone(),
+        connect_query: database.connect_query.clone(),
+        max_prepared_statements: ground.config.global.max_prepared_statements,
+    }
+}
+
+fn limits(ground: &Ground, database: &Database, user: &str) -> Limits {
+    let (config, overrides) = (&ground.config, ground.config.user(user));
+    Limits {
+        size: config.pool_size(database, overrides),
+        min_size: config.min_pool_size(database),
+        reserve: config.reserve_pool_size(database, overrides),
+        reserve_after: config.global.reserve_pool_timeout,
+        round_robin: config.global.server_round_robin,
+        lifetime: config.server_lifetime(database),
+        idle_timeout: config.global.server_idle_timeout,
+        retry_cap: config.global.server_login_retry,
+    }
+}
+
+/// The server password: the database's own for its forced user, else the user's in auth_file.
+fn secret(ground: &Ground, database: &Database, user: &str) -> Secret {
+    match (&database.user, &database.password) {
+        (Some(forced), Some(password)) if forced == user => Secret::parse(&password.0),
+        _ => ground.userlist.secret(user).cloned().unwrap_or(Secret::Missing),
+    }
+}

@@ -1,0 +1,101 @@
+//! The servers of one `servers` list: watched, judged, and the judgement published to the pools in front of them.
+
+use std::sync::{Arc, Weak};
+
+use parking_lot::Mutex;
+use tokio::sync::watch;
+
+pub mod backend;
+pub mod backends;
+pub mod decide;
+pub mod probe;
+
+use crate::config::{Address, Config, Database};
+use crate::pool::Pool;
+use crate::pool::core::Serving;
+use crate::route::topology::{Role, Topology};
+use crate::server::Server;
+use decide::{Decider, Seen};
+
+/// One cluster of servers.
+pub struct Cluster {
+    decider: Mutex<Decider>,
+    topology: watch::Sender<Arc<Topology>>,
+    pools: Mutex<Vec<Weak<Pool<Server>>>>,
+    /// Somebody asks the servers for their role; without, roles show when connections are opened.
+    probed: bool,
+}
+
+impl Cluster {
+    pub fn new(addresses: &[Address], patience: u32, probed: bool) -> Arc<Cluster> {
+        let topology = Topology::unknown(addresses);
+        Arc::new(Cluster {
+            decider: Mutex::new(Decider::new(topology.clone(), patience)),
+            topology: watch::Sender::new(Arc::new(topology)),
+            pools: Mutex::new(Vec::new()),
+            probed,
+        })
+    }
+
+    pub fn topology(&self) -> Arc<Topology> {
+        Arc::clone(&self.topology.borrow())
+    }
+
+    pub fn subscribe(&self) -> watch::Receiver<Arc<Topology>> {
+        self.topology.subscribe()
+    }
+
+    /// What the pools in front of these servers may use. Before a primary is known, unprobed servers are tried in turn:
+    /// each login says what it found.
+    pub fn serving(&self) -> Serving {
+        match self.topology.borrow().primary() {
+            Some(node) => Serving::One(node),
+            None if self.probed => Serving::Nobody,
+            None => Serving::Any { balance: true },
+        }
+    }
+
+    /// A pool that follows this cluster from now on.
+    pub fn join(&self, pool: &Arc<Pool<Server>>) {
+        let mut pools = self.pools.lock();
+        pools.retain(|pool| pool.strong_count() > 0);
+        pools.push(Arc::downgrade(pool));
+        drop(pools);
+        pool.serve(self.serving());
+    }
+
+    /// Takes a look at a server into account and, if it changes who is primary, tells the pools.
+    pub fn see(&self, node: usize, seen: Seen) {
+        let before = self.topology().primary();
+        let Some(changed) = self.decider.lock().see(node, seen) else { return };
+        let after = changed.primary();
+        report(&changed, node);
+        self.topology.send_replace(Arc::new(changed));
+        if before == after {
+            return;
+        }
+        let serving = self.serving();
+        let pools: Vec<_> = self.pools.lock().iter().filter_map(Weak::upgrade).collect();
+        pools.iter().for_each(|pool| pool.serve(serving));
+    }
+}
+
+fn report(topology: &Topology, node: usize) {
+    let Some(node) = topology.nodes.get(node) else { return };
+    let (server, role) = (&node.address, node.role.label());
+    match node.role {
+        Role::Contested => tracing::error!(%server, role, "a second server accepts writes: it is not used"),
+        Role::Down => tracing::warn!(%server, role, "server role changed"),
+        _ => tracing::info!(%server, role, "server role changed"),
+    }
+}
+
+/// Whether the two configs watch this database's servers in the same way.
+pub fn same_watch(old: (&Config, &Database), new: (&Config, &Database)) -> bool {
+    let of = |(config, database): (&Config, &Database)| {
+        let global = &config.global;
+        let times = (global.probe_interval, global.probe_timeout, global.probe_failures);
+        (database.target.clone(), config.probe(database).cloned(), times)
+    };
+    of(old) == of(new)
+}

@@ -1,0 +1,347 @@
+//! The process: start, run, reload, pause, drain, stop.
+
+use std::future::Future;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::watch;
+use tokio_util::task::TaskTracker;
+
+use crate::client::{House, login};
+use crate::config::{Config, Global};
+use crate::control::Phase;
+use crate::net::listen::{self, Listener};
+use crate::net::stream::Stream;
+
+pub mod load;
+pub mod log;
+
+use load::{Loaded, Outcome};
+
+/// How often limits and idle servers are looked at.
+const JANITOR: Duration = Duration::from_millis(100);
+
+/// How long a process that stops at once still talks to its clients.
+const LAST_WORDS: Duration = Duration::from_millis(300);
+
+/// What ended the process otherwise than by a signal.
+#[derive(Debug)]
+pub struct Fault(pub String);
+
+impl std::fmt::Display for Fault {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Serves a loaded config until a signal ends it. Builds the runtime: one worker needs no threads beside itself.
+pub fn run(loaded: Loaded, log: log::Handle) -> Result<(), Fault> {
+    let workers = match loaded.config().global.workers {
+        0 => std::thread::available_parallelism().map_or(1, usize::from),
+        some => some,
+    };
+    let mut builder = match workers {
+        1 => tokio::runtime::Builder::new_current_thread(),
+        _ => tokio::runtime::Builder::new_multi_thread(),
+    };
+    let runtime = builder.worker_threads(workers).enable_all().build();
+    let runtime = runtime.map_err(|error| Fault(format!("cannot start the runtime: {error}")))?;
+    runtime.block_on(serve(loaded, log))
+}
+
+async fn serve(loaded: Loaded, log: log::Handle) -> Result<(), Fault> {
+    // First of all, so that no signal meets its default action once somebody may know of us.
+    let mut signals = Signals::new().map_err(|error| Fault(format!("cannot take signals: {error}")))?;
+    let (phase, seen) = watch::channel(Phase::Running);
+    let global = loaded.config().global.clone();
+    let path = loaded.path().to_owned();
+    let listeners = listen::open(&global).await.map_err(|fault| Fault(fault.to_string()))?;
+    let _pid_file = PidFile::write(&global).map_err(|error| Fault(format!("cannot write the pid file: {error}")))?;
+    let (ground, doors) = loaded.into_parts();
+    let house = House::new(ground, doors, seen);
+    house.backends.watch_all();
+
+    let clients = TaskTracker::new();
+    let ids = Arc::new(AtomicU64::new(1));
+    for listener in listeners {
+        tokio::spawn(accept(listener, Arc::clone(&house), clients.clone(), Arc::clone(&ids)));
+    }
+    tokio::spawn(tend(Arc::clone(&house)));
+    tracing::info!(pid = std::process::id(), config = %path.display(), "process up: pgweir {}", env!("CARGO_PKG_VERSION"));
+    notify(&[sd_notify::NotifyState::Ready]);
+    Process { house, phase, clients, path, log }.live(&mut signals).await;
+    Ok(())
+}
+
+/// The process while it lives.
+struct Process {
+    house: Arc<House>,
+    phase: watch::Sender<Phase>,
+    clients: TaskTracker,
+    path: PathBuf,
+    log: log::Handle,
+}
+
+impl Process {
+    /// PgBouncer's signals, as 1.23 and later have them.
+    async fn live(&self, signals: &mut Signals) {
+        loop {
+            match signals.next().await {
+                Told::Reload => self.reload(),
+                Told::Pause => {
+                    tracing::info!("got SIGUSR1, PAUSE");
+                    self.house.backends.pause(true);
+                }
+                Told::Resume => {
+                    tracing::info!("got SIGUSR2, RESUME");
+                    self.house.backends.pause(false);
+                }
+                Told::Close => break self.close(signals).await,
+                Told::Drain => break self.drain(signals).await,
+                Told::Stop => break,
+            }
+        }
+        notify(&[sd_notify::NotifyState::Stopping]);
+        self.enter(Phase::Stopping);
+        let _ = tokio::time::timeout(LAST_WORDS, self.all_gone()).await;
+        tracing::info!("process down");
+    }
+
+    fn enter(&self, phase: Phase) {
+        self.phase.send_replace(phase);
+        self.house.entries.enter_phase(phase);
+    }
+
+    async fn all_gone(&self) {
+        self.clients.close();
+        self.clients.wait().await;
+    }
+
+    /// SIGTERM: no new clients; the present ones leave when they like, until shutdown_timeout.
+    async fn close(&self, signals: &mut Signals) {
+        tracing::info!("got SIGTERM, shutting down: waiting for clients to leave");
+        self.enter(Phase::Closing);
+        let limit = self.house.backends.ground().config.global.shutdown_timeout;
+        let patience = async {
+            match limit {
+                Some(limit) => tokio::time::sleep(limit).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = self.all_gone() => {}
+            () = signals.again() => {}
+            () = patience => self.drain(signals).await,
+        }
+    }
+
+    /// SIGINT: each client is ended when its transaction ends.
+    async fn drain(&self, signals: &mut Signals) {
+        tracing::info!("shutting down: waiting for transactions to end");
+        self.house.backends.pause(false);
+        self.enter(Phase::Draining);
+        tokio::select! {
+            () = self.all_gone() => {}
+            () = signals.again() => {}
+        }
+    }
+
+    /// SIGHUP: the whole file, or nothing of it.
+    fn reload(&self) {
+        notify(&[sd_notify::NotifyState::Reloading]);
+        self.log.reopen();
+        let before = self.house.backends.ground();
+        match load::reload(&self.path, &before) {
+            Outcome::Loaded(loaded) => {
+                for key in changed_but_fixed(&before.config, loaded.config()) {
+                    tracing::warn!(key, "takes effect at the next start only");
+                }
+                self.log.verbose(loaded.config().global.verbose);
+                let (ground, doors) = loaded.into_parts();
+                *self.house.doors.write() = Arc::new(doors);
+                self.house.backends.change(ground);
+                self.house.generation.fetch_add(1, Ordering::Relaxed);
+                tracing::info!("got SIGHUP, config reloaded");
+            }
+            Outcome::Refused(problems) => {
+                for problem in problems {
+                    tracing::error!("config not reloaded: {problem}");
+                }
+            }
+        }
+        notify(&[sd_notify::NotifyState::Ready]);
+    }
+}
+
+/// Keys that only a start reads, and that differ.
+fn changed_but_fixed(old: &Config, new: &Config) -> Vec<&'static str> {
+    let (old, new) = (&old.global, &new.global);
+    let pairs = [
+        ("listen_addr", old.listen_addr != new.listen_addr),
+        ("listen_port", old.listen_port != new.listen_port),
+        ("unix_socket_dir", old.unix_socket_dir != new.unix_socket_dir),
+        ("unix_socket_mode", old.unix_socket_mode != new.unix_socket_mode),
+        ("listen_backlog", old.listen_backlog != new.listen_backlog),
+        ("so_reuseport", old.so_reuseport != new.so_reuseport),
+        ("workers", old.workers != new.workers),
+        ("log_format", old.log_format != new.log_format),
+        ("logfile", old.logfile != new.logfile),
+        ("pidfile", old.pidfile != new.pidfile),
+    ];
+    pairs.into_iter().filter(|(_, changed)| *changed).map(|(key, _)| key).collect()
+}
+
+/// Takes connections from one listener until the process closes.
+async fn accept(listener: Listener, house: Arc<House>, clients: TaskTracker, ids: Arc<AtomicU64>) {
+    let mut phase = house.phase.clone();
+    loop {
+        let accepted = tokio::select! {
+            accepted = next(&listener) => accepted,
+            closed = phase.wait_for(|phase| *phase > Phase::Running) => {
+                drop(closed);
+                return;
+            }
+        };
+        match accepted {
+            Ok((stream, address)) => {
+                if let Stream::Tcp(tcp) = &stream {
+                    let _ = listen::tune(tcp, &house.backends.ground().config.global);
+                }
+                let id = ids.fetch_add(1, Ordering::Relaxed);
+                clients.spawn(attend(Arc::clone(&house), stream, address, id, clients.clone()));
+            }
+            Err(error) => {
+                // Out of descriptors, most likely: the backlog holds those who knock.
+                tracing::error!("cannot accept: {error}");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        }
+    }
+}
+
+/// A connection's login, and then its life in a task of its own, whose size is not the login's.
+fn attend(
+    house: Arc<House>,
+    stream: Stream,
+    address: String,
+    id: u64,
+    clients: TaskTracker,
+) -> impl Future<Output = ()> + Send {
+    async move {
+        if let Some(client) = login::login(&house, stream, address, id).await {
+            clients.spawn(client.run());
+        }
+    }
+}
+
+async fn next(listener: &Listener) -> std::io::Result<(Stream, String)> {
+    match listener {
+        Listener::Tcp(listener) => {
+            let (tcp, address) = listener.accept().await?;
+            Ok((Stream::Tcp(tcp), address.to_string()))
+        }
+        Listener::Unix { listener, .. } => {
+            let (unix, _) = listener.accept().await?;
+            Ok((Stream::Unix(unix), "unix".to_owned()))
+        }
+    }
+}
+
+/// The janitor.
+async fn tend(house: Arc<House>) {
+    let mut ticks = tokio::time::interval(JANITOR);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut round = 0u32;
+    loop {
+        ticks.tick().await;
+        house.entries.tend();
+        house.backends.tend();
+        round = round.wrapping_add(1);
+        if round.is_multiple_of(100) {
+            house.interner.sweep();
+        }
+    }
+}
+
+/// What a signal asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Told {
+    Close,
+    Drain,
+    Pause,
+    Reload,
+    Resume,
+    Stop,
+}
+
+struct Signals {
+    hangup: Signal,
+    interrupt: Signal,
+    quit: Signal,
+    terminate: Signal,
+    user1: Signal,
+    user2: Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Signals> {
+        Ok(Signals {
+            hangup: signal(SignalKind::hangup())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            quit: signal(SignalKind::quit())?,
+            terminate: signal(SignalKind::terminate())?,
+            user1: signal(SignalKind::user_defined1())?,
+            user2: signal(SignalKind::user_defined2())?,
+        })
+    }
+
+    /// Cancel-safe.
+    async fn next(&mut self) -> Told {
+        tokio::select! {
+            _ = self.hangup.recv() => Told::Reload,
+            _ = self.interrupt.recv() => Told::Drain,
+            _ = self.quit.recv() => Told::Stop,
+            _ = self.terminate.recv() => Told::Close,
+            _ = self.user1.recv() => Told::Pause,
+            _ = self.user2.recv() => Told::Resume,
+        }
+    }
+
+    /// A second signal that ends the process. Cancel-safe.
+    async fn again(&mut self) {
+        loop {
+            match self.next().await {
+                Told::Close | Told::Drain | Told::Stop => return,
+                Told::Pause | Told::Reload | Told::Resume => tracing::info!("shutting down: signal ignored"),
+            }
+        }
+    }
+}
+
+/// Tells systemd, if it listens.
+fn notify(states: &[sd_notify::NotifyState<'_>]) {
+    let _ = sd_notify::notify(false, states);
+}
+
+/// The process id's file; removed at the end.
+struct PidFile(Option<PathBuf>);
+
+impl PidFile {
+    fn write(global: &Global) -> std::io::Result<PidFile> {
+        if let Some(path) = &global.pidfile {
+            std::fs::write(path, format!("{}\n", std::process::id()))?;
+        }
+        Ok(PidFile(global.pidfile.clone()))
+    }
+}
+
+impl Drop for PidFile {
+    fn drop(&mut self) {
+        if let Some(path) = &self.0 {
+            let _ = std::fs::remove_file(Path::new(path));
+        }
+    }
+}

@@ -1,0 +1,99 @@
+//! Where log lines go: standard error or a file, as text or JSON, with a level that a reload may change.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{Registry, reload};
+
+use crate::config::{Global, LogFormat};
+
+/// The running log.
+#[derive(Clone)]
+pub struct Handle {
+    target: Target,
+    level: reload::Handle<LevelFilter, Registry>,
+}
+
+#[derive(Clone)]
+struct Target(Arc<Mutex<Sink>>);
+
+enum Sink {
+    File { path: PathBuf, file: File },
+    StandardError,
+}
+
+/// Starts the log of this process. A second start changes nothing and says so.
+pub fn start(global: &Global) -> Result<Handle, String> {
+    let sink = match &global.logfile {
+        Some(path) => {
+            let file = open(path).map_err(|error| format!("cannot write {}: {error}", path.display()))?;
+            Sink::File { path: path.clone(), file }
+        }
+        None => Sink::StandardError,
+    };
+    let target = Target(Arc::new(Mutex::new(sink)));
+    let (filter, level) = reload::Layer::new(level_of(global.verbose));
+    let registry = tracing_subscriber::registry().with(filter);
+    let layer = tracing_subscriber::fmt::layer().with_writer(target.clone()).with_ansi(false).with_target(false);
+    let started = match global.log_format {
+        LogFormat::Json => registry.with(layer.json().flatten_event(true)).try_init(),
+        LogFormat::Text => registry.with(layer).try_init(),
+    };
+    started.map_err(|error| error.to_string())?;
+    Ok(Handle { target, level })
+}
+
+fn level_of(verbose: u32) -> LevelFilter {
+    match verbose {
+        0 => LevelFilter::INFO,
+        1 => LevelFilter::DEBUG,
+        _ => LevelFilter::TRACE,
+    }
+}
+
+fn open(path: &Path) -> io::Result<File> {
+    OpenOptions::new().append(true).create(true).open(path)
+}
+
+impl Handle {
+    /// The file by its name again, after a rotation. If it cannot be opened the old one is kept.
+    pub fn reopen(&self) {
+        if let Sink::File { path, file } = &mut *self.target.0.lock()
+            && let Ok(again) = open(path)
+        {
+            *file = again;
+        }
+    }
+
+    pub fn verbose(&self, verbose: u32) {
+        let _ = self.level.reload(level_of(verbose));
+    }
+}
+
+impl Write for Target {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match &mut *self.0.lock() {
+            Sink::File { file, .. } => file.write(bytes),
+            Sink::StandardError => io::stderr().write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl<'a> MakeWriter<'a> for Target {
+    type Writer = Target;
+
+    fn make_writer(&'a self) -> Target {
+        self.clone()
+    }
+}

@@ -1,0 +1,164 @@
+//! A logged-in PostgreSQL connection: what a pool lends.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
+
+use tokio::sync::Notify;
+
+pub mod cleanup;
+pub mod connect;
+pub mod login;
+
+use crate::net::stream::Stream;
+use crate::pool::Lent;
+use crate::session::ServerState;
+use crate::session::ledger::Settled;
+use crate::session::settings;
+use crate::wire::{back, backend, frame};
+use connect::Route;
+
+/// A server connection.
+pub struct Server {
+    pub stream: Stream,
+    pub state: ServerState,
+    /// What a cancel request needs, and whether one is under way.
+    pub gate: Arc<Gate>,
+    /// Its place in the pool's list of servers.
+    node: usize,
+    born: Instant,
+    cancel_wait: Option<Duration>,
+}
+
+/// A server's cancel key, and how many cancels are on their way to it. A server with one under way is not lent: the
+/// signal could hit the next client's statement.
+#[derive(Debug)]
+pub struct Gate {
+    pub route: Route,
+    pub pid: i32,
+    pub secret: Box<[u8]>,
+    up: AtomicUsize,
+    fell: Notify,
+}
+
+/// One cancel on its way; the gate falls when it is dropped.
+pub struct Raised(Arc<Gate>);
+
+impl Gate {
+    pub fn new(route: Route, pid: i32, secret: &[u8]) -> Gate {
+        Gate { route, pid, secret: secret.into(), up: AtomicUsize::new(0), fell: Notify::new() }
+    }
+
+    /// Before the cancel is dialled, and while the server is known to serve the client that is cancelled.
+    pub fn raise(self: &Arc<Gate>) -> Raised {
+        self.up.fetch_add(1, Ordering::SeqCst);
+        Raised(Arc::clone(self))
+    }
+
+    pub fn is_up(&self) -> bool {
+        self.up.load(Ordering::SeqCst) > 0
+    }
+
+    /// Ends when no cancel is under way. Cancel-safe.
+    async fn fallen(&self) {
+        loop {
+            let notified = self.fell.notified();
+            if !self.is_up() {
+                return;
+            }
+            notified.await;
+        }
+    }
+}
+
+impl Raised {
+    pub fn gate(&self) -> &Arc<Gate> {
+        &self.0
+    }
+}
+
+impl Drop for Raised {
+    fn drop(&mut self) {
+        self.0.up.fetch_sub(1, Ordering::SeqCst);
+        self.0.fell.notify_waiters();
+    }
+}
+
+impl Server {
+    /// What arrived on an idle connection. Notices and changed parameters are absorbed; anything else, and an end,
+    /// means that it is not to be used any more (PROTOCOL 16).
+    fn absorb(&mut self) -> bool {
+        let mut bytes = [0; 1024];
+        let mut cx = Context::from_waker(Waker::noop());
+        match self.stream.poll_read(&mut cx, &mut bytes) {
+            Poll::Pending => true,
+            Poll::Ready(Ok(n)) if n > 0 => self.absorb_frames(bytes.get(..n).unwrap_or_default()),
+            Poll::Ready(_) => false,
+        }
+    }
+
+    fn absorb_frames(&mut self, mut bytes: &[u8]) -> bool {
+        while !bytes.is_empty() {
+            let Ok(Some(header)) = frame::scan(bytes, frame::LOGIN_LIMIT) else { return false };
+            let (Some(body), Some(rest)) = (bytes.get(frame::HEADER..header.len), bytes.get(header.len..)) else {
+                return false;
+            };
+            match header.tag {
+                back::NOTICE if !backend::sqlstate(body).starts_with(b"57P") => {}
+                back::PARAMETER_STATUS => self.note_parameter(body),
+                _ => return false,
+            }
+            bytes = rest;
+        }
+        true
+    }
+
+    fn note_parameter(&mut self, body: &[u8]) {
+        let Ok((name, value)) = backend::parameter_status(body) else { return };
+        let (Ok(name), Ok(value)) = (std::str::from_utf8(name), std::str::from_utf8(value)) else { return };
+        if let Some(name) = settings::followed(name) {
+            Arc::make_mut(&mut self.state.known).set(name, value);
+        }
+    }
+}
+
+impl Lent for Server {
+    type Proof = Settled;
+
+    /// The kernel's report since the last read is looked at; a system call is made only if there is something.
+    fn alive(&mut self) -> bool {
+        let mut cx = Context::from_waker(Waker::noop());
+        match self.stream.poll_readable(&mut cx) {
+            Poll::Pending => true,
+            Poll::Ready(_) => self.absorb(),
+        }
+    }
+
+    fn born(&self) -> Instant {
+        self.born
+    }
+
+    fn node(&self) -> usize {
+        self.node
+    }
+
+    fn hindrance(&self) -> Option<Pin<Box<dyn Future<Output = bool> + Send>>> {
+        if !self.gate.is_up() {
+            return None;
+        }
+        let gate = Arc::clone(&self.gate);
+        let limit = self.cancel_wait;
+        Some(Box::pin(async move {
+            match limit {
+                Some(limit) => tokio::time::timeout(limit, gate.fallen()).await.is_ok(),
+                None => {
+                    gate.fallen().await;
+                    true
+                }
+            }
+        }))
+    }
+}

@@ -176,7 +176,8 @@ fn head(options: &Options, stage: &Stage, peers: &Peers, background: Background)
         "# pgweir beside its peers\n\n\
          Median of {} rounds of {} s each, the range in parentheses. All pools have 20 servers; HAProxy pools nothing and \
          relays bytes with one thread, TLS as it is. With `-C` the latencies are those of the transaction alone; its login \
-         is in tps and CPU. Where others are at work at the start, what the whole machine used is left out.\n\n\
+         is in tps and CPU, and the passwords in clear decide much of it: a proxy may derive its SCRAM verifier once for \
+         each user or again at each login. Where others are at work at the start, what the whole machine used is left out.\n\n\
          - {cores} cores, {model}, Linux {}\n\
          - pgweir {}, PostgreSQL {}\n{versions}\
          - at rest the machine uses {:.2} cores; load average {}\n\n",

@@ -2,7 +2,7 @@
 //! by SCRAM on both sides with the passwords in clear, and speak plain to the server.
 
 use super::cases::Case;
-use super::client::Client;
+use super::client::{Client, Login};
 use super::stage::{DATABASE, Stage, USER};
 use super::texts::version;
 use pgweir::demo::{Problem, Process, Result, Trying, log_tail, run};
@@ -81,7 +81,8 @@ impl Peers {
         self.pgbouncer.as_ref().is_some_and(|(_, version)| *version >= PREPARES_SINCE)
     }
 
-    /// Starts a peer and waits until a client has logged in and got an answer.
+    /// Starts a peer and waits until a client has logged in and got an answer. A peer that lets a wrong password in is
+    /// not measured: it would be spared the work of a login.
     pub fn start(&self, peer: Peer, stage: &Stage, tls: bool) -> Result<Running> {
         let mut running = Running { process: None, log: stage.work_dir().join("proxy.log"), port: stage.proxy_port() };
         if peer == Peer::Direct {
@@ -92,7 +93,12 @@ impl Peers {
             let err = out.try_clone().trying(|| format!("opening {}", running.log.display()))?;
             running.process = Some(stage.spawn(command.stdout(out).stderr(err))?);
         }
-        running.wait(stage, tls).map(|()| running)
+        running.wait(stage, tls)?;
+        let wrong = Login { password: format!("not {}", stage.password()), ..stage.login(running.port, tls) };
+        match Client::login(&wrong, 0) {
+            Ok(_) => Err(Problem::new("logging in with a wrong password", "it was let in")),
+            Err(_) => Ok(running),
+        }
     }
 
     fn command(&self, peer: Peer, stage: &Stage, tls: bool) -> Result<Command> {

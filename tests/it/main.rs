@@ -1,0 +1,9 @@
+//! pgweir before real servers: each module shows one part of what it promises.
+//!
+//! They run among clusters that the runner starts: `make test TESTS='--test it'`.
+
+#[macro_use]
+#[path = "../support/mod.rs"]
+mod support;
+
+mod pooling;

@@ -6,4 +6,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod cancel;
+mod limits;
 mod pooling;
+mod timeouts;

@@ -63,26 +63,19 @@ pub fn refusal<T>(result: Result<T, tokio_postgres::Error>) -> String {
     }
 }
 
-/// A test on each PostgreSQL: `async fn name(pg: Servers)` becomes `on15::name` and `on18::name`.
-macro_rules! on_both {
-    ($($name:ident),+ $(,)?) => {
+/// Tests by the servers that they need: `async fn name(pg: Servers)` becomes `on15::name`, and `on18::name` where what
+/// it shows depends on the server.
+macro_rules! tests {
+    (on both: [$($both:ident),* $(,)?], on 15: [$($first:ident),* $(,)?]) => {
         mod on15 {
             $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn $name() { super::$name($crate::support::Servers::pg15()).await })+
+            async fn $both() { super::$both($crate::support::Servers::pg15()).await })*
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $first() { super::$first($crate::support::Servers::pg15()).await })*
         }
         mod on18 {
             $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn $name() { super::$name($crate::support::Servers::pg18()).await })+
-        }
-    };
-}
-
-/// A test on PostgreSQL 15 only: what it shows does not depend on the server.
-macro_rules! on_15 {
-    ($($name:ident),+ $(,)?) => {
-        mod on15 {
-            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn $name() { super::$name($crate::support::Servers::pg15()).await })+
+            async fn $both() { super::$both($crate::support::Servers::pg18()).await })*
         }
     };
 }

@@ -8,5 +8,8 @@ mod support;
 
 mod cancel;
 mod limits;
+mod pins;
 mod pooling;
+mod prepared;
+mod settings;
 mod timeouts;

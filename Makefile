@@ -3,6 +3,8 @@
 #
 #   PORT_BASE=5532 make demo        other ports
 #   TESTS='-E "test(routing)"' make test    some of the tests (arguments of cargo nextest run)
+#   make bench CASES=simple,extended ROUNDS=3 SECONDS=4 IDLE=2000    some of the cases, shorter or longer
+#   PGBOUNCER_BIN=/opt/pgbouncer make bench                          another PgBouncer than Debian's; PGWEIR_BIN likewise
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
@@ -15,6 +17,9 @@ POSTGRESQL_18 := $(TOOLS)/postgresql-18/bin
 # Runs a command among a primary and standby pair of each PostgreSQL; src/demo/exec.rs has the variables.
 AMONG_SERVERS = $(TARGET)/debug/pgweir demo \
 	$$(test -d $(POSTGRESQL_18) && echo --second-bindir $(POSTGRESQL_18)) --exec --
+
+BENCH_OPTIONS = $(if $(CASES),--cases $(CASES)) $(if $(ROUNDS),--rounds $(ROUNDS)) \
+	$(if $(SECONDS),--seconds $(SECONDS)) $(if $(IDLE),--idle $(IDLE))
 
 export PGWEIR_TEST_PYTHON := $(TOOLS)/venv/bin/python
 export PGWEIR_TEST_NODE_PATH := $(TOOLS)/node_modules
@@ -49,6 +54,13 @@ setup-test: ## Install what the tests need
 	@ops/setup/drivers.sh $(TOOLS)
 
 .PHONY: bench
-bench: ## The micro-benches
+bench: ## pgweir beside HAProxy and PgBouncer, on this machine
+	@ops/setup/rust.sh
+	@ops/setup/postgresql.sh --contrib
+	@ops/setup/bench.sh
+	@cargo bench --bench e2e -- --out bench-results $(BENCH_OPTIONS)
+
+.PHONY: bench-micro
+bench-micro: ## The micro-benches
 	@ops/setup/rust.sh
 	cargo bench

@@ -1,6 +1,5 @@
 //! The process: start, run, reload, pause, drain, stop.
 
-use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -223,17 +222,9 @@ async fn accept(listener: Listener, house: Arc<House>, clients: TaskTracker, ids
 }
 
 /// A connection's login, and then its life in a task of its own, whose size is not the login's.
-fn attend(
-    house: Arc<House>,
-    stream: Stream,
-    address: String,
-    id: u64,
-    clients: TaskTracker,
-) -> impl Future<Output = ()> + Send {
-    async move {
-        if let Some(client) = login::login(&house, stream, address, id).await {
-            clients.spawn(client.run());
-        }
+async fn attend(house: Arc<House>, stream: Stream, address: String, id: u64, clients: TaskTracker) {
+    if let Some(client) = login::login(&house, stream, address, id).await {
+        clients.spawn(client.run());
     }
 }
 
@@ -261,7 +252,7 @@ async fn tend(house: Arc<House>) {
         house.backends.tend();
         round = round.wrapping_add(1);
         if round.is_multiple_of(100) {
-            house.interner.sweep();
+            house.sweep();
         }
     }
 }

@@ -1,6 +1,6 @@
 //! What all clients share.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Instant;
@@ -16,6 +16,7 @@ use crate::cluster::backends::{Backends, Ground};
 use crate::control::Phase;
 use crate::error::{Error, Kind, Side};
 use crate::net::tls::Acceptor;
+use crate::session::settings::Settings;
 
 /// Iterations of verifiers that are made from plain secrets, and of those that are shown for unknown users.
 const ITERATIONS: u32 = 4096;
@@ -44,6 +45,8 @@ pub struct House {
     mock_key: [u8; 32],
     /// Verifiers made from plain secrets: PBKDF2 once per user, not once per login.
     derived: Mutex<HashMap<String, (Secret, Arc<Verifier>)>>,
+    /// Settings that clients have, one value for all that have the same.
+    settings: Mutex<HashSet<Arc<Settings>>>,
 }
 
 type Counts = Mutex<HashMap<String, usize>>;
@@ -63,6 +66,7 @@ impl House {
             by_user: Counts::default(),
             mock_key: random(),
             derived: Mutex::default(),
+            settings: Mutex::default(),
         })
     }
 
@@ -103,6 +107,23 @@ impl House {
             derived.insert(user.to_owned(), (secret.clone(), Arc::clone(&verifier)));
         }
         verifier
+    }
+
+    /// The one value of these settings.
+    pub fn share(&self, settings: Settings) -> Arc<Settings> {
+        let mut known = self.settings.lock();
+        if let Some(found) = known.get(&settings) {
+            return Arc::clone(found);
+        }
+        let settings = Arc::new(settings);
+        known.insert(Arc::clone(&settings));
+        settings
+    }
+
+    /// Forgets settings that nobody has any more; the janitor's work.
+    pub fn sweep(&self) {
+        self.settings.lock().retain(|settings| Arc::strong_count(settings) > 1);
+        self.interner.sweep();
     }
 
     /// The limits of a client.

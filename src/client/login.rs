@@ -43,7 +43,7 @@ enum Opened {
 }
 
 /// Lets one connection in. None if it was none to be served, or was refused and told so. Dropping it closes the socket.
-pub async fn login(house: &Arc<House>, stream: Stream, address: String, id: u64) -> Option<Client> {
+pub async fn login(house: &Arc<House>, stream: Stream, address: String, id: u64) -> Option<Box<Client>> {
     let present = house.count_in();
     let limit = house.backends.ground().config.global.client_login_timeout;
     let mut told = Told { address, id, user: String::new(), database: String::new() };
@@ -80,7 +80,7 @@ async fn let_in(
     stream: Stream,
     told: &mut Told,
     present: Present,
-) -> Result<Option<Client>, Error> {
+) -> Result<Option<Box<Client>>, Error> {
     let Opened::Startup(mut talk, wish) = open(house, stream).await? else { return Ok(None) };
     told.user.clone_from(&wish.user);
     told.database.clone_from(&wish.database);
@@ -307,14 +307,13 @@ async fn welcome(
     wish: Wish,
     admitted: Admitted,
     told: &Told,
-) -> Result<Client, Error> {
+) -> Result<Box<Client>, Error> {
     let Admitted { backed, reported, present } = admitted;
-    let settings = Arc::new(followed(&reported).overlaid(&wish.settings));
+    let settings = house.share(followed(&reported).overlaid(&wish.settings));
     for (name, value) in reported.iter() {
         let value = match name.as_str() {
             // A client is connected to the database, not to one of its servers (PROTOCOL 14).
             "in_hot_standby" => "off",
-            "session_authorization" => &wish.user,
             name => settings::followed(name).and_then(|name| settings.get(name)).unwrap_or(value),
         };
         encode::parameter_status(&mut talk.out, name.as_bytes(), value.as_bytes());
@@ -338,7 +337,6 @@ async fn welcome(
     let mode = database.map_or(PoolMode::Transaction, |db| ground.config.pool_mode(db, ground.config.user(&wish.user)));
     let session = Session::new(Origin {
         mode,
-        reported: Arc::new(followed(&reported)),
         settings,
         intern: house.interner.clone(),
         prepared: global.max_prepared_statements > 0,
@@ -361,7 +359,7 @@ async fn welcome(
         let tls = conversation.stream.is_tls();
         tracing::info!(client = id, database, user, address, tls, "login attempt: accepted");
     }
-    Ok(Client::new(conversation, Arc::clone(house), backed, who, mode, present))
+    Ok(Box::new(Client::new(conversation, Arc::clone(house), backed, who, mode, present)))
 }
 
 fn gone(error: std::io::Error) -> Error {

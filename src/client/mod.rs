@@ -82,7 +82,7 @@ impl Client {
     }
 
     /// Until the client leaves. Dropping it closes both ends.
-    pub async fn run(mut self) {
+    pub async fn run(mut self: Box<Client>) {
         let leave = loop {
             match poll_fn(|cx| self.conversation.poll_idle(cx)).await {
                 Idle::Gone => break Leave::Gone,
@@ -240,7 +240,7 @@ impl Client {
     }
 
     /// Last words, and the log line.
-    async fn see_off(mut self, leave: Leave) {
+    async fn see_off(mut self: Box<Client>, leave: Leave) {
         let reason = match &leave {
             Leave::Gone => "client unexpected eof".to_owned(),
             Leave::Quit => "client close request".to_owned(),
@@ -267,5 +267,26 @@ impl Client {
 impl Drop for Client {
     fn drop(&mut self) {
         self.house.entries.remove(self.conversation.entry.pid);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// DESIGN: memory follows activity. An idle plain client is one task, one `Client`, one `Entry` and a registered
+    /// socket; a field more here is a field more for each of ten thousand.
+    #[test]
+    fn an_idle_client_is_small() {
+        assert!(size_of::<Client>() <= 736, "Client: {}", size_of::<Client>());
+        assert!(size_of::<entry::Entry>() <= 192, "Entry: {}", size_of::<entry::Entry>());
+        assert!(returned_size(Client::run) <= 256, "task: {}", returned_size(Client::run));
+    }
+
+    fn returned_size<F, T>(_: F) -> usize
+    where
+        F: Fn(Box<Client>) -> T,
+    {
+        size_of::<T>()
     }
 }

@@ -342,12 +342,7 @@ impl Conversation {
 
     /// A batch that PostgreSQL refused before it ran is judged again, in front of what came behind it.
     fn replay(&mut self) -> Result<(), Stop> {
-        let (staged, span, _) = self.to_server.parts();
-        let mut out = Outbox::new(staged, span);
-        let batch = self.session.replayed(&mut out);
-        if out.folded() {
-            self.to_server.folded();
-        }
+        let batch = self.session.replayed();
         match self.to_server.put_back(&batch) {
             true => Ok(()),
             false => Err(Error::new(Kind::Internal, Side::Proxy).because("no room to repeat a batch").into()),

@@ -93,7 +93,7 @@ impl Backends {
         // Made outside the registry's lock, since a pool may begin to dial at once; of two made at the same moment the
         // second one is dropped unused.
         let made = self.make(&ground, name, database, user);
-        Some(self.pools.get_or(key, || made))
+        Some(self.pools.or_make(key, || made))
     }
 
     fn make(&self, ground: &Ground, name: &str, database: &Database, user: &str) -> Arc<Backed> {

@@ -24,10 +24,11 @@ pub use account::Account;
 pub use binaries::Binaries;
 pub use cluster::{Cluster, Stop};
 pub use ports::free_ports;
-pub use problem::{Problem, Result};
+pub use problem::{Problem, Result, Trying, log_tail};
+pub use process::{Process, run, wait_until};
 pub use room::Room;
+pub use signals::{Caught, Signals};
 
-use signals::Signals;
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;

@@ -27,7 +27,7 @@ impl fmt::Display for Problem {
 impl std::error::Error for Problem {}
 
 /// Says what was tried when a system call failed.
-pub(super) trait Trying<T> {
+pub trait Trying<T> {
     fn trying(self, what: impl FnOnce() -> String) -> Result<T>;
 }
 
@@ -44,7 +44,7 @@ pub(super) fn tail(text: &str) -> String {
 }
 
 /// The end of a log file, or why there is none.
-pub(super) fn log_tail(path: &Path) -> String {
+pub fn log_tail(path: &Path) -> String {
     match std::fs::read(path) {
         Ok(bytes) => tail(&String::from_utf8_lossy(&bytes)),
         Err(error) => format!("{}: {error}", path.display()),

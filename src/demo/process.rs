@@ -10,7 +10,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 /// Runs a command to its end with a text on its standard input; its standard output, or the tail of its errors.
-pub(super) fn run(command: &mut Command, input: &str) -> Result<String> {
+pub fn run(command: &mut Command, input: &str) -> Result<String> {
     let tried = format!("running {}", describe(command));
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().trying(|| tried.clone())?;
@@ -36,14 +36,14 @@ pub(super) fn describe(command: &Command) -> String {
 
 /// A child that lives on. A file named after its pid stands in the room while it does, for the watchdog.
 /// Exits: it ends by itself (seen by `ended`), `stop`, or the drop, which kills.
-pub(super) struct Process {
+pub struct Process {
     child: Child,
     ended: Option<ExitStatus>,
     mark: PathBuf,
 }
 
 impl Process {
-    pub(super) fn spawn(command: &mut Command, marks: &Path) -> Result<Process> {
+    pub fn spawn(command: &mut Command, marks: &Path) -> Result<Process> {
         let child = command.spawn().trying(|| format!("starting {}", describe(command)))?;
         let mark = marks.join(child.id().to_string());
         let process = Process { child, ended: None, mark };
@@ -51,12 +51,12 @@ impl Process {
         Ok(process)
     }
 
-    pub(super) fn id(&self) -> u32 {
+    pub fn id(&self) -> u32 {
         self.child.id()
     }
 
     /// How it ended, if it did.
-    pub(super) fn ended(&mut self) -> Option<ExitStatus> {
+    pub fn ended(&mut self) -> Option<ExitStatus> {
         if self.ended.is_none() {
             self.ended = self.child.try_wait().ok().flatten();
             self.ended.inspect(|_| drop(std::fs::remove_file(&self.mark)));
@@ -65,14 +65,14 @@ impl Process {
     }
 
     /// Does nothing to a process that has ended: its pid may be somebody else's by now.
-    pub(super) fn signal(&mut self, signal: Signal) {
+    pub fn signal(&mut self, signal: Signal) {
         if self.ended().is_none() {
             let _gone_already = kill_process(Pid::from_child(&self.child), signal);
         }
     }
 
     /// Asks it to end, waits, and kills it when its time is over.
-    pub(super) fn stop(&mut self, signal: Signal, grace: Duration) {
+    pub fn stop(&mut self, signal: Signal, grace: Duration) {
         self.signal(signal);
         if wait_until(grace, || self.ended().is_some()) {
             return;
@@ -89,7 +89,7 @@ impl Drop for Process {
 }
 
 /// Polls until the condition holds (true) or the time is over (false).
-pub(super) fn wait_until(limit: Duration, mut condition: impl FnMut() -> bool) -> bool {
+pub fn wait_until(limit: Duration, mut condition: impl FnMut() -> bool) -> bool {
     let deadline = Instant::now() + limit;
     while !condition() {
         if Instant::now() >= deadline {

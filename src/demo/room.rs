@@ -106,7 +106,7 @@ impl Room {
     }
 
     /// The program itself where the servers' account can run it, else a copy in the room.
-    pub(super) fn reachable_program(&self, program: &Path) -> Result<PathBuf> {
+    pub fn reachable_program(&self, program: &Path) -> Result<PathBuf> {
         if self.ground.account.reaches(program) {
             return Ok(program.to_owned());
         }
@@ -116,7 +116,8 @@ impl Room {
         Ok(copy)
     }
 
-    pub(super) fn marks(&self) -> PathBuf {
+    /// Where a process that must not outlive the room leaves its mark; it has to work in the room's directory too.
+    pub fn marks(&self) -> PathBuf {
         self.ground.marks()
     }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Caught {
+pub enum Caught {
     Hangup,
     Interrupt,
     Terminate,
@@ -17,7 +17,7 @@ pub(super) enum Caught {
 
 impl Caught {
     /// What a shell reports for a program that the signal ended.
-    pub(super) fn exit_code(self) -> ExitCode {
+    pub fn exit_code(self) -> ExitCode {
         ExitCode::from(match self {
             Caught::Hangup => 129,
             Caught::Interrupt => 130,
@@ -26,12 +26,12 @@ impl Caught {
     }
 }
 
-pub(super) struct Signals {
+pub struct Signals {
     caught: Receiver<Caught>,
 }
 
 impl Signals {
-    pub(super) fn install() -> Result<Signals> {
+    pub fn install() -> Result<Signals> {
         let (ready, readiness) = channel();
         let (sender, caught) = channel();
         let thread = std::thread::Builder::new().name("signals".into());
@@ -41,12 +41,12 @@ impl Signals {
     }
 
     /// The next signal, if one comes within the time.
-    pub(super) fn within(&self, time: Duration) -> Option<Caught> {
+    pub fn within(&self, time: Duration) -> Option<Caught> {
         self.caught.recv_timeout(time).ok()
     }
 
     /// Fails when a signal came in the meantime: asked between the steps of a start.
-    pub(super) fn none_yet(&self) -> Result<()> {
+    pub fn none_yet(&self) -> Result<()> {
         self.caught.try_recv().map_or(Ok(()), |caught| Err(Problem::new("starting", format!("stopped by {caught:?}"))))
     }
 }

@@ -33,6 +33,9 @@ pub struct Pipe {
 /// What `staged` may keep of its capacity when nothing is pending.
 const STAGED_KEEP: usize = 512;
 
+/// A span up to this size is copied behind what we author: cheaper than a system call with two slices.
+const FOLD: usize = 1024;
+
 /// What one read led to.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Read {
@@ -181,6 +184,9 @@ impl Pipe {
 
     /// Writes what is pending; Ready when all of it is out. Cancel-safe.
     pub fn poll_drain(&mut self, to: &mut Stream, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if !self.staged.is_empty() && self.judged - self.done <= FOLD {
+            self.drop_judged(0);
+        }
         while self.has_pending() {
             let staged = &self.staged[self.staged_done..];
             let span = &self.buffer.bytes()[self.done..self.judged];

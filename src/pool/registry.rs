@@ -24,7 +24,7 @@ impl<V> Registry<V> {
     }
 
     /// The value under this key, made if there is none. `make` must not come back to the registry.
-    pub fn get_or(&self, key: Key, make: impl FnOnce() -> Arc<V>) -> Arc<V> {
+    pub fn or_make(&self, key: Key, make: impl FnOnce() -> Arc<V>) -> Arc<V> {
         Arc::clone(&self.map.entry(key).or_insert_with(make))
     }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::ledger::{Action, Kind, NO_SLOT, Owed};
 use super::outbox::Outbox;
 use super::pin::Pin;
-use super::prepared::{self, Effect, Statement, Unnamed};
+use super::prepared::{self, Effect, OnServer, Statement, Unnamed};
 use super::{Batch, Frame, FromClient, ServerState, Session};
 use crate::config::PoolMode;
 use crate::error::{Error, Kind as ErrorKind, Side};
@@ -28,7 +28,9 @@ impl Session {
             front::TERMINATE => Ok(FromClient::Terminate),
             front::COPY_DATA | front::COPY_DONE | front::COPY_FAIL => Ok(self.copy(frame.header.tag)),
             front::SYNC => Ok(self.sync()),
-            _ if self.batch == Batch::Failed => known(frame.header.tag).map(|()| FromClient::Swallow),
+            _ if matches!(self.batch, Batch::Failed | Batch::Refused) => {
+                known(frame.header.tag).map(|()| FromClient::Swallow)
+            }
             front::QUERY => Ok(self.query(&frame, to_server)),
             front::PARSE => self.parse(&frame, server, to_server, to_client),
             front::BIND => self.bind(&frame, server, to_server),
@@ -65,6 +67,8 @@ impl Session {
         let taken = self.copy_in || (self.batch != Batch::Failed && !self.ledger.is_empty());
         if tag != front::COPY_DATA {
             self.copy_in = false;
+            self.copy_ended = true;
+            self.ledger.seal();
         }
         if taken { FromClient::Forward } else { FromClient::Swallow }
     }
@@ -79,13 +83,15 @@ impl Session {
             self.pin_for(Pin::LargeParse);
         }
         self.batch = Batch::Closed;
-        self.forward(Kind::Sync)
+        self.ledger.push(Owed { sealed: self.copy_ended, ..Owed::new(Kind::Sync, Action::Forward) });
+        FromClient::Forward
     }
 
     fn query(&mut self, frame: &Frame<'_>, to_server: &mut Outbox<'_>) -> FromClient {
         // A simple query destroys the unnamed statement and portal (PROTOCOL 7).
         self.unnamed = Unnamed::None;
         self.portal_effect = None;
+        self.copy_ended = false;
         if self.mode == PoolMode::Session {
             return self.forward(Kind::Query);
         }
@@ -107,7 +113,7 @@ impl Session {
 
     /// A statement that changes session state pins; RESET ALL alone in autocommit is followed instead.
     fn note_taint(&mut self, statement: &sql::Statement<'_>) {
-        let alone = self.ledger.is_empty() && self.status == TxStatus::Idle && self.batch == Batch::Closed;
+        let alone = self.ledger.owes_client_nothing() && self.status == TxStatus::Idle && self.batch == Batch::Closed;
         match statement.taint {
             None if statement.special == Special::ResetAll && alone => self.resetting = true,
             None if statement.special == Special::ResetAll => self.pin_for(Pin::Statement(Taint::Reset)),
@@ -159,7 +165,7 @@ impl Session {
         }
         let statement = self.statement(view.text, view.rest);
         let slot = self.statements.insert(view.name, Arc::clone(&statement));
-        if server.parsed.touch(statement.id) {
+        if server.parsed.touch(statement.id, self.ledger.batch()) {
             self.ledger.push(Owed::new(Kind::Parse, Action::Fake).of(statement.id, slot));
             self.flush_fakes(to_client);
             return Ok(FromClient::Swallow);
@@ -187,7 +193,8 @@ impl Session {
         let rest = if effect.is_some() { EMPTY_PARSE } else { rest };
         let mut make =
             |id| Statement { id, name: prepared::server_name(id), rest: rest.into(), taint, effect: effect.clone() };
-        if self.pin.is_some() || effect.is_some() {
+        // In a failed transaction the server must refuse the Parse itself (25P02), unless it is one that ends it.
+        if self.pin.is_some() || effect.is_some() || self.status == TxStatus::Failed {
             return Arc::new(make(self.intern.private_id()));
         }
         self.intern.shared(rest, &self.wanted.parse_scope(), &mut make)
@@ -195,18 +202,24 @@ impl Session {
 
     /// Sends the Parse of a shared statement, closing another first where the server's set is full.
     fn teach(&mut self, statement: &Arc<Statement>, server: &mut ServerState, to_server: &mut Outbox<'_>, owed: Owed) {
-        if let Some(old) = server.parsed.learn(statement) {
-            encode::close_statement(to_server.end(), &old.name);
-            self.ledger.push(Owed::new(Kind::Close, Action::Skip).of(old.id, NO_SLOT));
-            self.evicted.push_back(old);
-        }
+        self.make_way(statement, server, to_server);
         encode::parse(to_server.end(), &statement.name, &statement.rest);
         self.ledger.push(owed);
     }
 
+    /// The server's set takes a statement in: what must be closed for it is closed.
+    fn make_way(&mut self, statement: &Arc<Statement>, server: &mut ServerState, to_server: &mut Outbox<'_>) {
+        let before = server.parsed.learn(statement, self.ledger.batch());
+        let own = before.close_first.then(|| Arc::clone(statement));
+        for old in before.evicted.into_iter().chain(own) {
+            encode::close_statement(to_server.end(), &old.name);
+            self.ledger.push(Owed::new(Kind::Close, Action::Skip).of(old.id, NO_SLOT));
+        }
+    }
+
     /// The server must know the statement before a message that uses it.
     fn ensure(&mut self, statement: &Arc<Statement>, server: &mut ServerState, to_server: &mut Outbox<'_>) {
-        if !server.parsed.touch(statement.id) {
+        if !server.parsed.touch(statement.id, self.ledger.batch()) {
             self.teach(statement, server, to_server, Owed::new(Kind::Parse, Action::Skip).of(statement.id, NO_SLOT));
         }
     }
@@ -240,7 +253,7 @@ impl Session {
             return self.forward(Kind::Parse);
         }
         self.large_unbound = false;
-        self.unnamed = Unnamed::Known { on_server: true };
+        self.unnamed = Unnamed::Known(OnServer::Sent(self.ledger.batch()));
         self.unnamed_rest.clear();
         self.unnamed_effect = self.own_effect(&verdict.special);
         if self.unnamed_effect.is_some() {
@@ -288,7 +301,7 @@ impl Session {
             effect: None,
         });
         let slot = self.statements.insert(name, Arc::clone(&statement));
-        server.parsed.learn(&statement);
+        self.make_way(&statement, server, to_server);
         encode::parse_head(to_server.end(), &statement.name, rest);
         self.ledger.push(Owed::new(Kind::Parse, Action::Forward).of(id, slot));
         Ok(FromClient::Replaced { taken })
@@ -338,8 +351,15 @@ impl Session {
 
     /// A batch that uses an unnamed statement of an earlier one: this server may not have it (PROTOCOL 7).
     fn recall_unnamed(&mut self, to_server: &mut Outbox<'_>) {
-        if let Unnamed::Known { on_server: on_server @ false } = &mut self.unnamed {
-            *on_server = true;
+        if matches!(self.unnamed, Unnamed::None) && self.strange_unnamed {
+            self.strange_unnamed = false;
+            encode::close_statement(to_server.end(), b"");
+            self.ledger.push(Owed::new(Kind::Close, Action::Skip));
+        }
+        let Unnamed::Known(there) = self.unnamed else { return };
+        let batch = self.ledger.batch();
+        if there != OnServer::Yes && there != OnServer::Sent(batch) {
+            self.unnamed = Unnamed::Known(OnServer::Sent(batch));
             encode::parse(to_server.end(), b"", &self.unnamed_rest);
             self.ledger.push(Owed::new(Kind::Parse, Action::Skip));
         }
@@ -410,6 +430,7 @@ impl Session {
 
     fn execute(&mut self, frame: &Frame<'_>) -> FromClient {
         self.batch = Batch::Open;
+        self.copy_ended = false;
         // An Execute of the unnamed portal: an empty name and the row limit.
         let unnamed = frame.header.len == 5 + 1 + 4;
         match self.portal_effect.clone() {

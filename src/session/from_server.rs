@@ -3,6 +3,7 @@
 use super::ledger::{Action, Kind, Owed};
 use super::outbox::Outbox;
 use super::pin::Pin;
+use super::prepared::{OnServer, Unnamed};
 use super::settings;
 use super::{Batch, Frame, FromServer, ServerState, Session};
 use crate::config::PoolMode;
@@ -71,13 +72,19 @@ impl Session {
         use Kind::{Bind, Close, DescribePortal, DescribeStatement, Execute, Function, Parse, Query};
         let Some(head) = self.ledger.head().copied() else { return Err(self.desync(tag)) };
         match (tag, head.kind) {
-            (back::PARSE_COMPLETE, Parse) | (back::BIND_COMPLETE, Bind) => Ok(self.done()),
-            (back::CLOSE_COMPLETE, Close) => {
-                if head.action == Action::Skip {
-                    self.evicted.pop_front();
+            (back::PARSE_COMPLETE, Parse) | (back::CLOSE_COMPLETE, Close) => {
+                if head.statement != 0 {
+                    server.parsed.answered(head.statement);
+                }
+                if is_unnamed_parse(&head) && is_sent_in(&self.unnamed, head.batch) {
+                    self.unnamed = Unnamed::Known(OnServer::Yes);
+                }
+                if head.action == Action::Rename {
+                    self.renames.pop_front();
                 }
                 Ok(self.done())
             }
+            (back::BIND_COMPLETE, Bind) => Ok(self.done()),
             (back::ROW_DESCRIPTION | back::NO_DATA, DescribePortal | DescribeStatement) => Ok(self.done()),
             (back::PARAMETER_DESCRIPTION, DescribeStatement) => Ok(self.unless_skipped()),
             (back::COMMAND_COMPLETE, Query | Execute) => {
@@ -87,8 +94,11 @@ impl Session {
             (back::EMPTY_QUERY, Query | Execute) => Ok(self.empty_query(&head, to_client)),
             (back::PORTAL_SUSPENDED, Execute) => Ok(self.done()),
             (back::COPY_IN | back::COPY_BOTH, Query | Execute) => {
-                self.copy_in = true;
-                self.ledger.forget_syncs_behind_head();
+                // The data may have ended already, if the client sent it without waiting.
+                self.copy_in = !head.sealed;
+                if self.ledger.forget_syncs_behind_head() && head.kind == Execute {
+                    self.batch = Batch::Open;
+                }
                 Ok(FromServer::Forward)
             }
             (back::COPY_OUT | back::COPY_DATA | back::COPY_DONE | back::DATA_ROW, Query | Execute)
@@ -132,7 +142,7 @@ impl Session {
             b"DISCARD ALL" => {
                 server.parsed.clear();
                 self.statements.clear();
-                self.unnamed = super::prepared::Unnamed::None;
+                self.unnamed = Unnamed::None;
                 self.reset(server);
                 self.resetting = self.mode != PoolMode::Session;
             }
@@ -175,12 +185,12 @@ impl Session {
             return Ok(FromServer::Swallow);
         }
         let Some(name) = settings::followed(name) else { return Ok(FromServer::Forward) };
-        if self.resetting {
+        let aligning = self.ledger.head().is_some_and(|owed| owed.action == Action::Skip);
+        if self.resetting && !aligning {
             let told = self.startup.get(name).unwrap_or(value);
             encode::parameter_status(to_client.end(), name.as_bytes(), told.as_bytes());
             return Ok(FromServer::Swallow);
         }
-        let aligning = self.ledger.head().is_some_and(|owed| owed.action == Action::Skip);
         let news = self.wanted.get(name) != Some(value);
         if news {
             self.settings_changed(name, value, server);
@@ -212,14 +222,15 @@ impl Session {
         }
         if self.may_replay(frame, &head) {
             self.replay.refused();
-            self.ledger.void_to_sync(|_| ());
+            self.void_batch(server);
             self.ledger.skip_head();
-            if let Some(statement) = server.parsed.forget(head.statement) {
-                self.stale = Some(statement);
-            }
+            server.parsed.doubt(head.statement);
             return Ok(FromServer::Swallow);
         }
         self.replay.stop();
+        if is_stale(frame, &head) {
+            server.parsed.doubt(head.statement);
+        }
         let renamed = if head.action == Action::Rename { self.renames.front().cloned() } else { None };
         self.void_batch(server);
         match renamed {
@@ -234,33 +245,37 @@ impl Session {
 
     /// PROTOCOL 10: a shared statement's result type changed under it, and nobody saw anything of this batch yet.
     fn may_replay(&self, frame: &Frame<'_>, head: &Owed) -> bool {
-        self.replay.can()
-            && matches!(head.kind, Kind::Bind | Kind::DescribeStatement)
-            && head.statement != 0
-            && self.ledger.readies() == 1
-            && backend::sqlstate(frame.body) == b"0A000"
-            && backend::field(frame.body, b'R').is_none_or(|routine| routine == b"RevalidateCachedQuery")
+        self.replay.can() && self.ledger.readies() == 1 && is_stale(frame, head)
     }
 
     /// What the server skips did not happen.
     fn void_batch(&mut self, server: &mut ServerState) {
-        let Session { ledger, statements, effects, renames, evicted, .. } = self;
+        let Session { ledger, statements, effects, renames, unnamed, .. } = self;
+        // A name that was closed and then parsed again: first the later statement goes, then the earlier is back.
+        let mut closes = Vec::new();
         let found = ledger.void_to_sync(|owed| match (owed.kind, owed.action) {
             (Kind::Parse, Action::Rename) => {
                 renames.pop_front();
             }
             (Kind::Parse, Action::Fake) => statements.forget(owed.slot),
+            // Without it there is none, as far as we know: the one before was forgotten.
+            (Kind::Parse, _) if is_unnamed_parse(&owed) => {
+                if is_sent_in(unnamed, owed.batch) {
+                    *unnamed = Unnamed::None;
+                }
+            }
             (Kind::Parse, _) => {
                 statements.forget(owed.slot);
-                server.parsed.forget(owed.statement);
+                server.parsed.voided(owed.statement, owed.batch);
             }
-            (Kind::Close, Action::Skip) => evicted.pop_front().into_iter().for_each(|old| server.parsed.relearn(old)),
-            (Kind::Close, _) => statements.restore(owed.slot),
+            (Kind::Close, Action::Skip) => server.parsed.voided(owed.statement, owed.batch),
+            (Kind::Close, _) => closes.push(owed.slot),
             (_, Action::Tag(_)) => {
                 effects.pop_front();
             }
             _ => {}
         });
+        closes.into_iter().for_each(|slot| statements.restore(slot));
         if !found {
             self.batch = Batch::Failed;
         }
@@ -287,4 +302,23 @@ impl Session {
         }
         Ok(FromServer::Forward)
     }
+}
+
+/// PostgreSQL refused a shared statement before running it: its result type changed, or it is not there.
+fn is_stale(frame: &Frame<'_>, head: &Owed) -> bool {
+    let speaks_of_it = matches!(head.kind, Kind::Bind | Kind::DescribeStatement) && head.statement != 0;
+    let routine = backend::field(frame.body, b'R').is_none_or(|routine| routine == b"RevalidateCachedQuery");
+    match backend::sqlstate(frame.body) {
+        b"0A000" => speaks_of_it && routine,
+        b"26000" => speaks_of_it,
+        _ => false,
+    }
+}
+
+fn is_unnamed_parse(owed: &Owed) -> bool {
+    owed.kind == Kind::Parse && owed.statement == 0 && matches!(owed.action, Action::Forward | Action::Skip)
+}
+
+fn is_sent_in(unnamed: &Unnamed, batch: u32) -> bool {
+    matches!(unnamed, Unnamed::Known(OnServer::Sent(sent)) if *sent == batch)
 }

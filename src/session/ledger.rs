@@ -46,6 +46,11 @@ pub struct Owed {
     pub statement: u64,
     /// The client's slot for it (`prepared::Statements`); `NO_SLOT` for none.
     pub slot: u32,
+    /// The batch in which it was sent: Syncs count them.
+    pub batch: u32,
+    /// A statement whose COPY data, if it is a COPY, was sent to its end; a Sync behind that end, which no COPY
+    /// swallows.
+    pub sealed: bool,
 }
 
 /// No slot of a client.
@@ -53,7 +58,7 @@ pub const NO_SLOT: u32 = u32::MAX;
 
 impl Owed {
     pub const fn new(kind: Kind, action: Action) -> Owed {
-        Owed { kind, action, statement: 0, slot: NO_SLOT }
+        Owed { kind, action, statement: 0, slot: NO_SLOT, batch: 0, sealed: false }
     }
 
     pub const fn of(mut self, statement: u64, slot: u32) -> Owed {
@@ -84,13 +89,23 @@ impl Settled {
 #[derive(Debug, Default)]
 pub struct Ledger {
     owed: VecDeque<Owed>,
+    /// How many Syncs were sent.
+    batch: u32,
 }
 
 const KEEP: usize = 64;
 
 impl Ledger {
     pub fn push(&mut self, owed: Owed) {
-        self.owed.push_back(owed);
+        self.owed.push_back(Owed { batch: self.batch, ..owed });
+        if owed.kind == Kind::Sync {
+            self.batch = self.batch.wrapping_add(1);
+        }
+    }
+
+    /// The number of the batch to which the next message belongs.
+    pub fn batch(&self) -> u32 {
+        self.batch
     }
 
     pub fn head(&self) -> Option<&Owed> {
@@ -108,6 +123,11 @@ impl Ledger {
 
     pub fn is_empty(&self) -> bool {
         self.owed.is_empty()
+    }
+
+    /// Whether the client itself awaits nothing: what is owed answers messages of ours.
+    pub fn owes_client_nothing(&self) -> bool {
+        self.owed.iter().all(|owed| owed.action == Action::Skip)
     }
 
     pub fn len(&self) -> usize {
@@ -132,11 +152,21 @@ impl Ledger {
         false
     }
 
-    /// CopyInResponse: a server that reads COPY data ignores the Syncs that were sent right behind the Execute.
-    pub fn forget_syncs_behind_head(&mut self) {
-        while self.owed.get(1).is_some_and(|owed| owed.kind == Kind::Sync) {
+    /// CopyDone or CopyFail: it ends what the last statement may have begun.
+    pub fn seal(&mut self) {
+        let mut statements = self.owed.iter_mut().filter(|owed| matches!(owed.kind, Kind::Query | Kind::Execute));
+        if let Some(last) = statements.next_back() {
+            last.sealed = true;
+        }
+    }
+
+    /// CopyInResponse: a server that reads COPY data ignores the Syncs that were sent before the data's end. True if
+    /// no other Sync stands behind them.
+    pub fn forget_syncs_behind_head(&mut self) -> bool {
+        while self.owed.get(1).is_some_and(|owed| owed.kind == Kind::Sync && !owed.sealed) {
             self.owed.remove(1);
         }
+        !self.owed.iter().any(|owed| owed.kind == Kind::Sync)
     }
 
     /// The Sync at the head is to be answered to nobody (its batch is sent again).
@@ -198,7 +228,17 @@ mod tests {
         for kind in [Kind::Execute, Kind::Sync, Kind::Sync, Kind::Query, Kind::Sync] {
             ledger.push(owed(kind));
         }
-        ledger.forget_syncs_behind_head();
+        assert!(!ledger.forget_syncs_behind_head());
         assert_eq!(ledger.len(), 3);
+    }
+
+    #[test]
+    fn copy_in_keeps_the_sync_behind_its_end() {
+        let mut ledger = Ledger::default();
+        ledger.push(owed(Kind::Execute));
+        ledger.push(owed(Kind::Sync));
+        ledger.push(Owed { sealed: true, ..owed(Kind::Sync) });
+        assert!(!ledger.forget_syncs_behind_head());
+        assert_eq!(ledger.len(), 2);
     }
 }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use crate::config::PoolMode;
 use crate::error::{Error, Kind as ErrorKind, Side};
-use crate::sql::{Lexical, Reported};
+use crate::sql::{Lexical, Reported, Taint};
 use crate::wire::backend::TxStatus;
 use crate::wire::{back, encode, frame, front};
 
@@ -25,7 +25,7 @@ pub mod settings;
 use ledger::{Action, Kind, Ledger, Owed, Settled};
 use outbox::Outbox;
 use pin::Pin;
-use prepared::{Effect, Intern, Parsed, Statement, Statements, Unnamed};
+use prepared::{Effect, Intern, OnServer, Parsed, Statements, Unnamed};
 use replay::Replay;
 use settings::Settings;
 
@@ -78,8 +78,10 @@ enum Batch {
     Closed,
     /// Messages without their Sync yet.
     Open,
-    /// The server answered with an error: what comes until the Sync is skipped.
+    /// The server answered with an error: it skips what comes until the Sync, which it must still be sent.
     Failed,
+    /// No server was found for it: what comes until the Sync goes nowhere.
+    Refused,
 }
 
 /// What a server connection has of sessions: travels with it.
@@ -90,11 +92,15 @@ pub struct ServerState {
     pub known: Arc<Settings>,
     /// What it had after login: where RESET and DISCARD ALL lead.
     pub base: Arc<Settings>,
+    /// Which settings its major reports beyond those that all do, as its login showed.
+    reported: Reported,
 }
 
 impl ServerState {
     pub fn new(base: Arc<Settings>, max_prepared_statements: usize) -> ServerState {
-        ServerState { parsed: Parsed::new(max_prepared_statements), known: Arc::clone(&base), base }
+        let has = |name| base.get(name).is_some();
+        let reported = Reported { search_path: has("search_path"), scram_iterations: has("scram_iterations") };
+        ServerState { parsed: Parsed::new(max_prepared_statements), known: Arc::clone(&base), base, reported }
     }
 }
 
@@ -103,8 +109,6 @@ pub struct Origin {
     pub mode: PoolMode,
     /// What the client was told at login, with its startup settings over it.
     pub settings: Arc<Settings>,
-    /// What the server reports and we follow.
-    pub reported: Arc<Settings>,
     pub intern: Arc<dyn Intern>,
     /// Named statements follow the client (`max_prepared_statements` is not 0).
     pub prepared: bool,
@@ -117,6 +121,8 @@ pub struct Session {
     status: TxStatus,
     batch: Batch,
     copy_in: bool,
+    /// CopyDone or CopyFail was sent behind the last statement that may be a COPY.
+    copy_ended: bool,
     pin: Option<Pin>,
 
     /// Named statements are renamed and follow the client.
@@ -134,14 +140,15 @@ pub struct Session {
     effects: VecDeque<Effect>,
     /// Client's names for the `Action::Rename` entries in the ledger, in order.
     renames: VecDeque<Box<[u8]>>,
-    /// Statements of the `Close` entries with `Action::Skip` in the ledger, in order.
-    evicted: VecDeque<Arc<Statement>>,
+    /// The server at hand may have an unnamed statement of another client.
+    strange_unnamed: bool,
     intern: Arc<dyn Intern>,
 
     wanted: Arc<Settings>,
     startup: Arc<Settings>,
+    /// How this client's texts are cut, by its settings.
     lexical: Lexical,
-    /// Parameters that this server version reports, beyond those that all do.
+    /// What the server at hand reports beyond what all do.
     reported: Reported,
     /// A server took these settings once: they may go in the same write as a statement.
     verified: bool,
@@ -149,23 +156,18 @@ pub struct Session {
     resetting: bool,
     told_fatal: bool,
     replay: Replay,
-    /// The statement that a refused batch is to parse anew.
-    stale: Option<Arc<Statement>>,
 }
 
 impl Session {
     pub fn new(origin: Origin) -> Session {
         let lexical = lexical(&origin.settings);
-        let reported = Reported {
-            search_path: origin.reported.get("search_path").is_some(),
-            scram_iterations: origin.reported.get("scram_iterations").is_some(),
-        };
         Session {
             mode: origin.mode,
             ledger: Ledger::default(),
             status: TxStatus::Idle,
             batch: Batch::Closed,
             copy_in: false,
+            copy_ended: false,
             pin: None,
             tracking: origin.prepared && origin.mode != PoolMode::Session,
             statements: Statements::default(),
@@ -176,17 +178,16 @@ impl Session {
             portal_effect: None,
             effects: VecDeque::new(),
             renames: VecDeque::new(),
-            evicted: VecDeque::new(),
+            strange_unnamed: false,
             intern: origin.intern,
             startup: Arc::clone(&origin.settings),
             wanted: origin.settings,
             lexical,
-            reported,
+            reported: Reported::default(),
             verified: false,
             resetting: false,
             told_fatal: false,
             replay: Replay::default(),
-            stale: None,
         }
     }
 
@@ -213,9 +214,9 @@ impl Session {
     /// Whether a frame of an idle client needs a server at all; if not, `unattended` answers it.
     pub fn wants_server(&self, tag: u8) -> bool {
         match tag {
-            front::SYNC => self.batch == Batch::Open,
+            front::SYNC => self.in_batch(),
             front::FLUSH | front::TERMINATE | front::COPY_DATA | front::COPY_DONE | front::COPY_FAIL => false,
-            _ => self.batch != Batch::Failed,
+            _ => self.batch != Batch::Refused,
         }
     }
 
@@ -239,13 +240,15 @@ impl Session {
         encode::error(to_client.end(), error);
         match tag {
             front::QUERY | front::FUNCTION_CALL => encode::ready_for_query(to_client.end(), TxStatus::Idle),
-            _ => self.batch = Batch::Failed,
+            _ => self.batch = Batch::Refused,
         }
     }
 
     /// A server was lent: what makes it this client's goes in front of everything else.
     pub fn attach(&mut self, server: &mut ServerState, to_server: &mut Outbox<'_>) {
         self.status = TxStatus::Idle;
+        self.strange_unnamed = true;
+        self.reported = server.reported;
         if self.mode == PoolMode::Session && self.verified {
             return;
         }
@@ -267,8 +270,8 @@ impl Session {
 
     /// The server goes, settled or not: what the next one must be told again.
     pub fn detach(&mut self) {
-        if let Unnamed::Known { on_server } = &mut self.unnamed {
-            *on_server = false;
+        if let Unnamed::Known(there) = &mut self.unnamed {
+            *there = OnServer::No;
         }
         if matches!(self.unnamed, Unnamed::Large) {
             self.unnamed = Unnamed::None;
@@ -279,19 +282,24 @@ impl Session {
 
     /// The proof that the server may go back, if it may: nothing owed, no batch open, outside a transaction, no pin.
     pub fn settled(&self) -> Option<Settled> {
-        let free = self.batch != Batch::Open && !self.copy_in && self.pin.is_none();
+        let free = !self.in_batch() && !self.copy_in && self.pin.is_none();
         if free && self.mode != PoolMode::Session { self.ledger.settled(self.status) } else { None }
     }
 
     /// The same for a client that leaves, whatever its pool mode: its server may be cleaned and kept.
     pub fn settled_at_end(&self) -> Option<Settled> {
-        let free = self.batch != Batch::Open && !self.copy_in && self.pin.is_none();
+        let free = !self.in_batch() && !self.copy_in && self.pin.is_none();
         if free { self.ledger.settled(self.status) } else { None }
     }
 
     /// Nothing is in flight: the client holds its server only for a transaction, a pin or its pool mode.
     pub fn quiet(&self) -> bool {
-        self.ledger.is_empty() && self.batch != Batch::Open && !self.copy_in
+        self.ledger.is_empty() && !self.in_batch() && !self.copy_in
+    }
+
+    /// A server waits for the Sync of a batch, be it that it skips the rest of it.
+    fn in_batch(&self) -> bool {
+        matches!(self.batch, Batch::Open | Batch::Failed)
     }
 
     pub fn in_transaction(&self) -> bool {
@@ -307,18 +315,16 @@ impl Session {
         self.pin
     }
 
-    /// After `FromServer::Replay`: frees the stale statement's name and gives the batch that is to be judged again.
-    pub fn replayed(&mut self, to_server: &mut Outbox<'_>) -> Vec<u8> {
-        if let Some(stale) = self.stale.take() {
-            encode::close_statement(to_server.end(), &stale.name);
-            self.ledger.push(Owed::new(Kind::Close, Action::Skip));
-            self.evicted.push_back(stale);
-        }
+    /// After `FromServer::Replay`: the batch that is to be judged again. Its statement is in doubt, so that judging it
+    /// closes and parses it anew.
+    pub fn replayed(&mut self) -> Vec<u8> {
         self.replay.take()
     }
 
+    /// A read of another statement's sequence value comes too late to keep the server where that statement ran: it pins
+    /// nothing, in a transaction it works, outside one it fails or errs as in any transaction pool.
     fn pin_for(&mut self, pin: Pin) {
-        if self.mode != PoolMode::Session {
+        if self.mode != PoolMode::Session && pin != Pin::Statement(Taint::Currval) {
             self.pin.get_or_insert(pin);
         }
     }
@@ -355,9 +361,6 @@ impl Session {
 }
 
 fn lexical(settings: &Settings) -> Lexical {
-    let value = |name| settings.get(name).unwrap_or_default().as_bytes();
-    match settings.get("standard_conforming_strings") {
-        None => Lexical::from_parameters(b"on", value("client_encoding")),
-        Some(conforming) => Lexical::from_parameters(conforming.as_bytes(), value("client_encoding")),
-    }
+    let value = |name, default| settings.get(name).unwrap_or(default).as_bytes();
+    Lexical::from_parameters(value("standard_conforming_strings", "on"), value("client_encoding", "UTF8"))
 }

@@ -58,8 +58,17 @@ pub enum Unnamed {
     Large,
     #[default]
     None,
-    /// Remembered: can be sent again to another server. `on_server`: the one at hand has it.
-    Known { on_server: bool },
+    /// Remembered: can be sent again to another server.
+    Known(OnServer),
+}
+
+/// Whether the server at hand has the client's unnamed statement.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnServer {
+    No,
+    /// In this batch, which may be skipped before it comes to that.
+    Sent(u32),
+    Yes,
 }
 
 /// A client's named statements. Slots keep their number while a ledger entry may speak of them.
@@ -143,6 +152,10 @@ impl Statements {
 }
 
 /// The shared statements that one server connection has, by last use.
+///
+/// A batch may be skipped from any of its messages on. So what a Parse or Close of an earlier batch did is known only
+/// once it was answered; until then a later batch that needs the statement closes it and parses it anew, which is
+/// right either way (closing a name that does not exist is no error).
 #[derive(Debug)]
 pub struct Parsed {
     known: HashMap<u64, Known, RandomState>,
@@ -155,6 +168,29 @@ pub struct Parsed {
 struct Known {
     statement: Arc<Statement>,
     used: u64,
+    presence: Presence,
+    /// Messages about it that were neither answered nor voided.
+    pending: u32,
+    /// The batch of the last of them.
+    batch: u32,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Presence {
+    /// A Close of it is under way.
+    Absent,
+    /// A message about it was skipped, or its plan is stale.
+    Doubtful,
+    Present,
+}
+
+/// What must be sent before a statement can be taught.
+#[derive(Debug, Default)]
+pub struct Before {
+    /// What goes for it, where the server's set is full.
+    pub evicted: Vec<Arc<Statement>>,
+    /// Its own name may be taken.
+    pub close_first: bool,
 }
 
 impl Parsed {
@@ -162,32 +198,52 @@ impl Parsed {
         Parsed { known: HashMap::default(), clock: 0, limit: limit.max(1) }
     }
 
-    /// Whether the server has it; counts as a use.
-    pub fn touch(&mut self, id: u64) -> bool {
+    /// Whether a message of this batch finds it on the server; counts as a use.
+    pub fn touch(&mut self, id: u64, batch: u32) -> bool {
         self.clock += 1;
-        let clock = self.clock;
-        self.known.get_mut(&id).map(|known| known.used = clock).is_some()
+        let Some(known) = self.known.get_mut(&id) else { return false };
+        known.used = self.clock;
+        known.presence == Presence::Present && (known.pending == 0 || known.batch == batch)
     }
 
-    /// The server is about to learn it. Returns the one to close first, if the set is full.
-    pub fn learn(&mut self, statement: &Arc<Statement>) -> Option<Arc<Statement>> {
+    /// The server is about to learn it in this batch: what goes before, and the Parse itself, are pending from now on.
+    pub fn learn(&mut self, statement: &Arc<Statement>, batch: u32) -> Before {
         self.clock += 1;
         let used = self.clock;
-        let evicted = if self.known.len() >= self.limit { self.oldest() } else { None };
-        if let Some(old) = &evicted {
-            self.known.remove(&old.id);
+        let old = self.known.remove(&statement.id);
+        // More than one goes only where a Close was voided.
+        let surplus = (self.held() + 1).saturating_sub(self.limit);
+        let evicted = (0..surplus).filter_map(|_| self.evict(batch)).collect();
+        let close_first = old.is_some();
+        let pending = old.map_or(0, |old| old.pending) + 1 + u32::from(close_first);
+        let presence = Presence::Present;
+        self.known.insert(statement.id, Known { statement: Arc::clone(statement), used, presence, pending, batch });
+        Before { evicted, close_first }
+    }
+
+    /// One message about it was answered.
+    pub fn answered(&mut self, id: u64) {
+        let Some(known) = self.known.get_mut(&id) else { return };
+        known.pending = known.pending.saturating_sub(1);
+        if known.pending == 0 && known.presence == Presence::Absent {
+            self.known.remove(&id);
         }
-        self.known.insert(statement.id, Known { statement: Arc::clone(statement), used });
-        evicted
     }
 
-    /// A Close that was voided: the server has it still.
-    pub fn relearn(&mut self, statement: Arc<Statement>) {
-        self.known.insert(statement.id, Known { statement, used: 0 });
+    /// One message about it, of this batch, was refused or skipped.
+    pub fn voided(&mut self, id: u64, batch: u32) {
+        let Some(known) = self.known.get_mut(&id) else { return };
+        known.pending = known.pending.saturating_sub(1);
+        if known.batch == batch {
+            known.presence = Presence::Doubtful;
+        }
     }
 
-    pub fn forget(&mut self, id: u64) -> Option<Arc<Statement>> {
-        self.known.remove(&id).map(|known| known.statement)
+    /// It is to be closed and parsed anew before its next use.
+    pub fn doubt(&mut self, id: u64) {
+        if let Some(known) = self.known.get_mut(&id) {
+            known.presence = Presence::Doubtful;
+        }
     }
 
     pub fn clear(&mut self) {
@@ -202,9 +258,20 @@ impl Parsed {
         self.known.is_empty()
     }
 
-    /// Linear in the set (at most max_prepared_statements), and only when a full set learns.
-    fn oldest(&self) -> Option<Arc<Statement>> {
-        self.known.values().min_by_key(|known| known.used).map(|known| Arc::clone(&known.statement))
+    /// How many the server has or may have.
+    fn held(&self) -> usize {
+        self.known.values().filter(|known| known.presence != Presence::Absent).count()
+    }
+
+    /// Takes out the one that was used longest ago. Linear in the set (at most max_prepared_statements), and only when
+    /// a full set learns.
+    fn evict(&mut self, batch: u32) -> Option<Arc<Statement>> {
+        let there = self.known.values_mut().filter(|known| known.presence != Presence::Absent);
+        let oldest = there.min_by_key(|known| known.used)?;
+        oldest.presence = Presence::Absent;
+        oldest.pending += 1;
+        oldest.batch = batch;
+        Some(Arc::clone(&oldest.statement))
     }
 }
 
@@ -237,9 +304,34 @@ mod tests {
     #[test]
     fn a_full_server_forgets_what_was_used_longest_ago() {
         let mut p = Parsed::new(2);
-        assert!(p.learn(&statement(1)).is_none() && p.learn(&statement(2)).is_none());
-        assert!(p.touch(1));
-        assert_eq!(p.learn(&statement(3)).map(|s| s.id), Some(2));
-        assert!(!p.touch(2) && p.touch(1) && p.touch(3));
+        for id in [1, 2] {
+            let before = p.learn(&statement(id), 0);
+            assert!(before.evicted.is_empty() && !before.close_first);
+            p.answered(id);
+        }
+        assert!(p.touch(1, 0));
+        assert_eq!(p.learn(&statement(3), 0).evicted[0].id, 2);
+        assert!(!p.touch(2, 0) && p.touch(1, 0) && p.touch(3, 0));
+        p.answered(2);
+        assert_eq!(p.len(), 2);
+    }
+
+    #[test]
+    fn what_an_earlier_batch_did_is_known_when_it_is_answered() {
+        let mut p = Parsed::new(2);
+        p.learn(&statement(1), 0);
+        assert!(p.touch(1, 0) && !p.touch(1, 1));
+        assert!(p.learn(&statement(1), 1).close_first);
+        // The first batch fails; the second one has its own.
+        p.voided(1, 0);
+        assert!(p.touch(1, 1));
+        p.answered(1);
+        p.answered(1);
+        assert!(p.touch(1, 2));
+        // A Close that was skipped leaves it there, perhaps.
+        p.learn(&statement(2), 2);
+        assert_eq!(p.learn(&statement(3), 2).evicted[0].id, 1);
+        p.voided(1, 2);
+        assert!(!p.touch(1, 3) && p.learn(&statement(1), 3).close_first);
     }
 }

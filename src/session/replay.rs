@@ -25,10 +25,15 @@ enum State {
     Complete,
     /// Its first try was refused; the ReadyForQuery of that try is awaited.
     Refused,
+    /// It is being judged again, up to its Sync: there is no third try.
+    Spent,
 }
 
 impl Replay {
     pub fn start(&mut self) {
+        if self.state == State::Spent {
+            return;
+        }
         self.bytes.clear();
         self.state = State::Recording;
     }
@@ -51,6 +56,8 @@ impl Replay {
     pub fn complete(&mut self) {
         if self.state == State::Recording {
             self.state = State::Complete;
+        } else if self.state == State::Spent {
+            self.state = State::Off;
         }
     }
 
@@ -78,7 +85,7 @@ impl Replay {
     }
 
     pub fn take(&mut self) -> Vec<u8> {
-        self.state = State::Off;
+        self.state = State::Spent;
         std::mem::take(&mut self.bytes)
     }
 }

@@ -34,14 +34,14 @@ pub fn followed(name: &str) -> Option<&'static str> {
     FOLLOWED.iter().copied().find(|known| known.eq_ignore_ascii_case(name))
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Hash, PartialEq, Eq)]
 struct Setting {
     name: Box<str>,
     value: Box<str>,
 }
 
 /// Names and values, sorted by lower-case name. Cheap to compare, never changed in place while shared.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, Hash, PartialEq, Eq)]
 pub struct Settings {
     entries: Vec<Setting>,
 }

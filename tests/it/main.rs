@@ -7,8 +7,11 @@
 mod support;
 
 mod cancel;
+mod copy;
+mod disconnect;
 mod limits;
 mod pins;
+mod pipeline;
 mod pooling;
 mod prepared;
 mod settings;

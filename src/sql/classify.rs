@@ -405,7 +405,6 @@ mod tests {
             &[
                 "RESET work_mem",
                 "RESET TIME ZONE",
-                "SELECT 1; RESET ALL",
                 "SET work_mem TO DEFAULT",
                 "SET timezone = DEFAULT",
                 "SET TIME ZONE LOCAL",

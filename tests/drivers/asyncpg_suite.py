@@ -410,7 +410,8 @@ async def copies():
         assert await c.copy_records_to_table("cp", records=rows) == "COPY 20000"
         assert [tuple(r) for r in await c.fetch("SELECT * FROM cp ORDER BY n")] == rows
         out = io.BytesIO()
-        assert await c.copy_from_query("SELECT * FROM cp WHERE n < $1 ORDER BY n", 10_000, output=out, format="csv") == "COPY 10000"
+        half = "SELECT * FROM cp WHERE n < $1 ORDER BY n"
+        assert await c.copy_from_query(half, 10_000, output=out, format="csv") == "COPY 10000"
         out.seek(0)
         assert await c.copy_to_table("cp", source=out, format="csv") == "COPY 10000"
         assert await c.fetchval("SELECT count(*) FROM cp") == 30_000
@@ -510,7 +511,8 @@ async def startup_settings():
     async with connect() as setup:
         await setup.execute("CREATE SCHEMA aside; CREATE TABLE aside.t AS SELECT 'aside' AS place")
         await setup.execute("CREATE TABLE t AS SELECT 'public' AS place")
-        wishes = {"search_path": "aside", "application_name": "mine", "statement_timeout": "7s", "TimeZone": "Asia/Tokyo", "jit": "off"}
+        wishes = {"search_path": "aside", "application_name": "mine", "statement_timeout": "7s", "jit": "off"}
+        wishes["TimeZone"] = "Asia/Tokyo"
         async with connect(server_settings=wishes) as c, connect() as plain:
 
             async def check():
@@ -537,7 +539,8 @@ async def settings_follow_their_session():
         await b.execute("SET DateStyle TO 'German'")
 
         async def check():
-            assert await a.fetchrow("SELECT current_setting('TimeZone'), current_setting('DateStyle')") == ("Asia/Tokyo", "ISO, MDY")
+            shown = await a.fetchrow("SELECT current_setting('TimeZone'), current_setting('DateStyle')")
+            assert shown == ("Asia/Tokyo", "ISO, MDY")
             assert (await b.fetchval("SHOW DateStyle")).startswith("German")
             assert await b.fetchval("SHOW TimeZone") != "Asia/Tokyo"
 

@@ -88,7 +88,9 @@ impl Bench {
 
     async fn pgbench(&self, arguments: &[&str], clients: usize, each: usize, options: Option<&str>) -> Output {
         let mut command = self.ground.program("pgbench");
-        command.args(["--no-vacuum", "--jobs=2"]).args(arguments);
+        // A thread of pgbench stands still while one of its clients prepares its statements: as clients outnumber servers,
+        // each has a thread of its own.
+        command.arg("--no-vacuum").arg(format!("--jobs={clients}")).args(arguments);
         command.arg(format!("--client={clients}")).arg(format!("--transactions={each}"));
         command.envs(options.map(|options| ("PGOPTIONS", options)));
         finish(command).await

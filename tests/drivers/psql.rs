@@ -22,7 +22,7 @@ async fn describing(pg: Servers) {
     {
         assert!(said.contains(part), "{part}\n{said}");
     }
-    for (command, part) in [(r"\dt", "river"), (r"\di", "by_name"), (r"\l", &*ground.database), (r"\du", "app")] {
+    for (command, part) in [(r"\dt", "river"), (r"\di", "by_name"), (r"\dn", "public"), (r"\du", "app")] {
         let said = psql.good(&[command]).await;
         assert!(said.contains(part), "{command}\n{said}");
     }
@@ -82,7 +82,7 @@ async fn sessions(pg: Servers) {
     command.args(["-XAtc", "SHOW work_mem"]).env("PGOPTIONS", "-c work_mem=6MB").env("PGTZ", "Asia/Tokyo");
     assert_eq!(text(&finish(command, "").await), "6MB");
     // \gexec, \gset, \if and transactions in one session.
-    let script = "BEGIN;\nSELECT 41 + 1 AS answer \\gset\n\\if :answer\nSELECT :answer;\n\\endif\n\
+    let script = "BEGIN;\nSELECT 42 AS answer, true AS good \\gset\n\\if :good\nSELECT :answer;\n\\endif\n\
                   SELECT 'SELECT ' || n FROM generate_series(1, 3) n \\gexec\nROLLBACK;\n";
     assert_eq!(text(&psql.feed(&["-qAt"], script).await), "42\n1\n2\n3");
     let rows = psql.feed(&["-qAt", "-v", "FETCH_COUNT=7"], "SELECT * FROM generate_series(1, 100);\n").await;

@@ -297,10 +297,8 @@ def two_phase_commit():
 @test
 def statements_follow_their_connection():
     with connect() as c:
-        same_everywhere(
-            c, lambda: suite.equal(c.execute("SELECT %s::int8 * 2, %s::text", (21, "é"), prepare=True).fetchone(), (42, "é"))
-        )
-        assert c.execute("SELECT name FROM pg_prepared_statements").fetchall() or PROXIED
+        ask = lambda: c.execute("SELECT %s::int8 * 2, %s::text", (21, "é"), prepare=True).fetchone()
+        same_everywhere(c, lambda: suite.equal(ask(), (42, "é")))
 
 
 @test
@@ -314,9 +312,8 @@ def one_name_means_each_connections_own_statement():
                 assert row.fetchone() == (number, turn)
         for turn in range(4):
             with concurrent.futures.ThreadPoolExecutor(len(connections)) as pool:
-                results = pool.map(
-                    lambda pair: value(pair[1], f"SELECT {pair[0]} AS own, %s::int AS turn", (turn,)), enumerate(connections)
-                )
+                ask = lambda number, c: value(c, f"SELECT {number} AS own, %s::int AS turn", (turn,))
+                results = pool.map(ask, range(len(connections)), connections)
                 assert list(results) == list(range(len(connections)))
     finally:
         for c in connections:
@@ -686,7 +683,8 @@ def time_zones_of_the_session():
                 got = value(c, "SELECT %s::timestamptz", (instant,))
                 assert (got, got.hour, c.info.parameter_status("TimeZone")) == (instant, hour, zone)
                 assert str(c.info.timezone) == zone
-                assert value(c, "SELECT '2024-07-01 12:00+00'::timestamptz::text").startswith(f"2024-07-01 {hour:02}:00")
+                text = value(c, "SELECT '2024-07-01 12:00+00'::timestamptz::text")
+                assert text.startswith(f"2024-07-01 {hour:02}:00")
 
 
 @test
@@ -976,16 +974,23 @@ def startup_settings():
             def check():
                 assert value(c, "SELECT place FROM t", prepare=True) == "aside"
                 assert value(plain, "SELECT place FROM t", prepare=True) == "public"
-                shown = [value(c, f"SHOW {name}") for name in ("search_path", "statement_timeout", "work_mem", "app.tenant")]
-                assert shown == ["aside, public", "7s", "5MB", "a b"] or shown == ["aside,public", "7s", "5MB", "a b"], shown
+                names = ("search_path", "statement_timeout", "work_mem", "app.tenant")
+                # PostgreSQL 18 tidies a list, 15 leaves it as it was written.
+                shown = [value(c, f"SHOW {name}").replace(", ", ",") for name in names]
+                assert shown == ["aside,public", "7s", "5MB", "a b"], shown
                 assert value(c, "SHOW application_name") == "aside"
                 assert value(plain, "SHOW statement_timeout") == "0"
                 assert value(plain, "SHOW application_name") == ""
 
             same_everywhere(c, check)
-            c.execute("SET application_name TO 'changed'")
-            c.execute("DISCARD ALL")
-            same_everywhere(c, check)
+            for command in ("DISCARD ALL", "RESET ALL"):
+                # '' is what servers have of themselves: they report no change, and the client must hear of one.
+                for changed in ("changed", ""):
+                    c.execute(f"SET application_name TO '{changed}'")
+                    assert c.info.parameter_status("application_name") == changed
+                    c.execute(command)
+                    assert c.info.parameter_status("application_name") == "aside", (command, changed)
+                    same_everywhere(c, check)
         setup.execute("DROP SCHEMA aside CASCADE; DROP TABLE t")
     with raises(psycopg.Error):
         with connect(options="-c no_such_setting=1") as c:
@@ -1191,7 +1196,12 @@ def the_drivers_pool():
     with connect() as c:
         c.execute("CREATE TABLE pooled (n int)")
     with psycopg_pool.ConnectionPool(
-        URL, min_size=6, max_size=6, kwargs={"autocommit": True}, reset=reset, check=psycopg_pool.ConnectionPool.check_connection
+        URL,
+        min_size=6,
+        max_size=6,
+        kwargs={"autocommit": True},
+        reset=reset,
+        check=psycopg_pool.ConnectionPool.check_connection,
     ) as pool:
         pool.wait(timeout=20)
 

@@ -152,7 +152,7 @@ async fn transactions(pg: Servers) {
     let pid: i32 = outer.query_one("SELECT pg_backend_pid()", &[]).await.expect("a row").get(0);
     outer.execute("INSERT INTO tx VALUES ($1)", &[&1]).await.expect("it is new");
     assert_ne!(backend(&other).await, pid);
-    let inner = outer.savepoint("inner").await.expect("it begins");
+    let inner = outer.savepoint("inside").await.expect("it begins");
     assert_eq!(sqlstate(inner.execute("INSERT INTO tx VALUES ($1)", &[&1]).await), "23505");
     assert_eq!(sqlstate(inner.query("SELECT 1", &[]).await), "25P02");
     inner.rollback().await.expect("back to the savepoint");

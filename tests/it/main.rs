@@ -6,6 +6,8 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod auth;
+mod badinput;
 mod cancel;
 mod copy;
 mod disconnect;

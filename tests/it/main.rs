@@ -18,6 +18,8 @@ mod pipeline;
 mod pooling;
 mod prepared;
 mod reload;
+mod servers;
+mod session_mode;
 mod settings;
 mod timeouts;
 mod tls;

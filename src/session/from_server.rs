@@ -259,10 +259,8 @@ impl Session {
             }
             (Kind::Parse, Action::Fake) => statements.forget(owed.slot),
             // Without it there is none, as far as we know: the one before was forgotten.
-            (Kind::Parse, _) if is_unnamed_parse(&owed) => {
-                if is_sent_in(unnamed, owed.batch) {
-                    *unnamed = Unnamed::None;
-                }
+            (Kind::Parse, _) if is_unnamed_parse(&owed) && is_sent_in(unnamed, owed.batch) => {
+                *unnamed = Unnamed::None;
             }
             (Kind::Parse, _) => {
                 statements.forget(owed.slot);

@@ -323,6 +323,10 @@ impl Conversation {
             if self.session.fakes_due() {
                 self.flush_fakes();
             }
+            // query_timeout is each query's own, also in a pipeline that never runs dry.
+            if header.tag == back::READY_FOR_QUERY && !self.session.quiet() {
+                self.entry.again();
+            }
         }
         Ok(())
     }

@@ -105,6 +105,9 @@ impl<T: Lent> Lease<T> {
         let _ = proof;
         let Some(permit) = &self.permit else { return };
         let pool = Arc::clone(&permit.pool);
+        if pool.lends_once.load(std::sync::atomic::Ordering::Relaxed) {
+            return;
+        }
         match self.hindrance() {
             None => pool.put(self),
             Some(end) => drop(tokio::spawn(async move {

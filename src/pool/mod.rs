@@ -6,7 +6,7 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Instant;
 
 use parking_lot::Mutex;
@@ -87,13 +87,16 @@ pub struct Pool<T: Lent> {
     caps: Vec<Caps>,
     dialler: Box<dyn Dialler<T>>,
     last_error: Mutex<Option<Error>>,
+    /// A lifetime of 0: a connection that was lent is not lent again.
+    lends_once: AtomicBool,
 }
 
 impl<T: Lent> Pool<T> {
     /// One entry of `caps` per node.
     pub fn new(serving: Serving, limits: Limits, caps: Vec<Caps>, dialler: Box<dyn Dialler<T>>) -> Arc<Pool<T>> {
+        let lends_once = AtomicBool::new(limits.lifetime.is_zero());
         let core = Mutex::new(Core::new(caps.len(), serving, limits));
-        Arc::new(Pool { core, caps, dialler, last_error: Mutex::new(None) })
+        Arc::new(Pool { core, caps, dialler, last_error: Mutex::new(None), lends_once })
     }
 
     /// A live idle connection, or a place in the queue.
@@ -178,6 +181,7 @@ impl<T: Lent> Pool<T> {
     }
 
     pub fn set_limits(self: &Arc<Self>, limits: Limits) {
+        self.lends_once.store(limits.lifetime.is_zero(), Ordering::Relaxed);
         self.core.lock().limits = limits;
         self.pump();
     }

@@ -1,0 +1,25 @@
+//! pgweir before real servers: each module shows one part of what it promises.
+//!
+//! They run among clusters that the runner starts: `make test TESTS='--test it'`.
+
+#[macro_use]
+#[path = "../support/mod.rs"]
+mod support;
+
+mod auth;
+mod badinput;
+mod cancel;
+mod copy;
+mod disconnect;
+mod drain;
+mod limits;
+mod pins;
+mod pipeline;
+mod pooling;
+mod prepared;
+mod reload;
+mod servers;
+mod session_mode;
+mod settings;
+mod timeouts;
+mod tls;

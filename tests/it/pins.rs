@@ -1,0 +1,152 @@
+//! No session state crosses from one client to another: what cannot follow its client pins the server, which is closed
+//! when that client leaves.
+
+use crate::support::proxy::{backend, value};
+use crate::support::*;
+use tokio_postgres::Client;
+
+/// One kind of session state: the statement that makes it, and a query that sees it (`t`) or not (`f`).
+struct State {
+    made_by: &'static str,
+    seen_by: &'static str,
+}
+
+const fn state(made_by: &'static str, seen_by: &'static str) -> State {
+    State { made_by, seen_by }
+}
+
+const SECRET: &str = "SELECT current_setting('work_mem') = '77MB'";
+
+const STATES: &[State] = &[
+    state("SET work_mem = '77MB'", SECRET),
+    state("set SESSION work_mem to '77MB'", SECRET),
+    state("SELECT set_config('work_mem', '77MB', false)", SECRET),
+    state("SELECT pg_catalog . set_config ('work_mem', '77MB', false)", SECRET),
+    state("UPDATE pg_settings SET setting = '78848' WHERE name = 'work_mem'", SECRET),
+    state("BEGIN; SET work_mem = '77MB'; COMMIT", SECRET),
+    state("DO $$ BEGIN PERFORM set_config('work_mem', '77MB', false); END $$", SECRET),
+    state("/* SELECT 1 */ SET work_mem = '77MB' -- as it were", SECRET),
+    state("SET ROLE pg_monitor", "SELECT current_user = 'pg_monitor'"),
+    state("SET SESSION AUTHORIZATION app", "SELECT pg_backend_pid() = 0"),
+    state("PREPARE mine AS SELECT 1", "SELECT count(*) > 0 FROM pg_prepared_statements WHERE name = 'mine'"),
+    state("LISTEN mine", "SELECT count(*) > 0 FROM pg_listening_channels()"),
+    state("CREATE TEMP TABLE mine (n int)", "SELECT to_regclass('pg_temp.mine') IS NOT NULL"),
+    state("CREATE LOCAL TEMPORARY TABLE mine (n int)", "SELECT to_regclass('pg_temp.mine') IS NOT NULL"),
+    state("CREATE TABLE pg_temp.mine (n int)", "SELECT to_regclass('pg_temp.mine') IS NOT NULL"),
+    state("CREATE TEMP VIEW mine AS SELECT 1", "SELECT to_regclass('pg_temp.mine') IS NOT NULL"),
+    state("CREATE TEMP SEQUENCE mine", "SELECT to_regclass('pg_temp.mine') IS NOT NULL"),
+    state("SELECT 1 AS n INTO TEMP mine", "SELECT to_regclass('pg_temp.mine') IS NOT NULL"),
+    state("CREATE TEMP TABLE mine AS SELECT 1", "SELECT to_regclass('pg_temp.mine') IS NOT NULL"),
+    state(
+        "SELECT pg_advisory_lock(7700)",
+        "SELECT count(*) > 0 FROM pg_locks WHERE locktype = 'advisory' AND objid = 7700 AND pid = pg_backend_pid()",
+    ),
+    state(
+        "SELECT pg_try_advisory_lock_shared(7701)",
+        "SELECT count(*) > 0 FROM pg_locks WHERE locktype = 'advisory' AND objid = 7701 AND pid = pg_backend_pid()",
+    ),
+    state(
+        "BEGIN; DECLARE mine CURSOR WITH HOLD FOR SELECT 1; COMMIT",
+        "SELECT count(*) > 0 FROM pg_cursors WHERE name = 'mine'",
+    ),
+    state("LOAD 'auto_explain'", "SELECT count(*) > 0 FROM pg_settings WHERE name = 'auto_explain.log_analyze'"),
+    state("SET app.user_id = '77'", "SELECT coalesce(current_setting('app.user_id', true), '') = '77'"),
+];
+
+/// Two servers, three clients: whatever the first does, the others see none of it while it is there and after it left.
+async fn nothing_crosses(pg: Servers) {
+    let direct = pg.direct("test1").await;
+    for State { made_by, seen_by } in STATES {
+        let proxy = Proxy::of_size(&pg, 2).await;
+        if made_by.starts_with("SET ROLE") {
+            direct.batch_execute("GRANT pg_monitor TO app").await.expect("a role to change to");
+        }
+        if made_by.starts_with("LOAD") && direct.batch_execute(made_by).await.is_err() {
+            continue; // No contrib modules here.
+        }
+        let user = if made_by.starts_with("LOAD") { "postgres" } else { "app" };
+        let owner = proxy.connect(user, "test1").await;
+        let others = [proxy.connect(user, "test1").await, proxy.connect(user, "test1").await];
+        owner.simple_query(made_by).await.unwrap_or_else(|error| panic!("{made_by}: {error:?}"));
+        let pinned = backend(&owner).await;
+        for other in &others {
+            for _ in 0..3 {
+                assert_eq!(value(other, seen_by).await, "f", "{made_by} is seen by another client");
+                assert_ne!(backend(other).await, pinned, "{made_by} does not pin");
+                assert_eq!(backend(&owner).await, pinned, "{made_by} loses its server");
+            }
+        }
+        drop(owner);
+        let sql = format!("SELECT count(*) FROM pg_stat_activity WHERE pid = {pinned}");
+        eventually("the pinned server is closed", || async { value(&direct, &sql).await == "0" }).await;
+        for other in others {
+            assert_eq!(value(&other, seen_by).await, "f", "{made_by} outlives its client");
+        }
+    }
+}
+
+/// The same state by the extended protocol.
+async fn nothing_crosses_in_the_extended_protocol(pg: Servers) {
+    let direct = pg.direct("test1").await;
+    for State { made_by, seen_by } in STATES.iter().filter(|state| !state.made_by.contains("; ")) {
+        if made_by.starts_with("LOAD") || made_by.starts_with("SET ROLE") {
+            continue;
+        }
+        let proxy = Proxy::of_size(&pg, 1).await;
+        let owner = proxy.app().await;
+        owner.query(*made_by, &[]).await.unwrap_or_else(|error| panic!("{made_by}: {error:?}"));
+        let pinned = backend(&owner).await;
+        drop(owner);
+        let sql = format!("SELECT count(*) FROM pg_stat_activity WHERE pid = {pinned}");
+        eventually("the pinned server is closed", || async { value(&direct, &sql).await == "0" }).await;
+        assert_eq!(value(&proxy.app().await, seen_by).await, "f", "{made_by} outlives its client");
+    }
+}
+
+async fn what_ends_with_its_transaction_does_not_pin(pg: Servers) {
+    let proxy = Proxy::of_size(&pg, 1).await;
+    let clients = proxy.apps(2).await;
+    let pid = backend(&clients[0]).await;
+    for sql in [
+        "BEGIN; SET LOCAL work_mem = '77MB'; COMMIT",
+        "SELECT set_config('work_mem', '77MB', true)",
+        "SELECT pg_advisory_xact_lock(7702)",
+        "BEGIN; DECLARE mine CURSOR FOR SELECT 1; COMMIT",
+        "BEGIN; SET TRANSACTION READ ONLY; COMMIT",
+        "NOTIFY mine",
+        "SELECT 'SET work_mem'",
+    ] {
+        clients[0].batch_execute(sql).await.unwrap_or_else(|error| panic!("{sql}: {error:?}"));
+        let other = soon(sql, backend(&clients[1])).await;
+        assert_eq!(other, pid, "{sql}");
+    }
+}
+
+async fn a_listener_gets_its_notifications(pg: Servers) {
+    let proxy = Proxy::of_size(&pg, 1).await;
+    let channel = format!("channel_{}", std::process::id());
+    let mut wire = Wire::login(&proxy).await;
+    assert_eq!(wire.query(&format!("LISTEN {channel}")).await, "C(LISTEN) Z(I)");
+    let direct = pg.direct("test1").await;
+    for _ in 0..3 {
+        direct.batch_execute(&format!("NOTIFY {channel}")).await.expect("it is sent");
+        assert_eq!(wire.read(1).await, "A");
+    }
+    assert_eq!(wire.query("SELECT 1").await, "T D(1) C(SELECT 1) Z(I)");
+}
+
+async fn the_log_names_what_pinned(pg: Servers) {
+    let proxy = Proxy::start(&pg).await;
+    let client: Client = proxy.app().await;
+    client.batch_execute("CREATE TEMP TABLE mine ()").await.expect("a table");
+    drop(client);
+    proxy.wait_for_log("temp_table").await;
+}
+
+tests! {
+    on both: [a_listener_gets_its_notifications, nothing_crosses],
+    on 15: [
+        nothing_crosses_in_the_extended_protocol, the_log_names_what_pinned,
+        what_ends_with_its_transaction_does_not_pin,
+    ]
+}

@@ -46,11 +46,11 @@ impl Stage {
     fn line(&mut self, line: &str) {
         if let Some((name, messages)) = line.split_once("> ").filter(|(name, _)| !name.contains(' ')) {
             for frame in text::encode(From::Client, messages) {
-                self.from_client(name, &frame);
+                self.client_says(name, &frame);
             }
         } else if let Some((name, messages)) = line.split_once("< ").filter(|(name, _)| !name.contains(' ')) {
             for frame in text::encode(From::Server, messages) {
-                self.from_server(name, &frame);
+                self.server_says(name, &frame);
             }
         } else {
             self.direct(&line.split(' ').collect::<Vec<_>>());
@@ -100,7 +100,7 @@ impl Stage {
         clients.find(|(_, client)| client.server.as_deref() == Some(server)).map(|(name, _)| name.clone())
     }
 
-    fn from_client(&mut self, name: &str, frame: &[u8]) {
+    fn client_says(&mut self, name: &str, frame: &[u8]) {
         let client = self.clients.get_mut(name).unwrap_or_else(|| panic!("no client {name}"));
         let server = client.server.clone();
         let out = match &server {
@@ -117,7 +117,7 @@ impl Stage {
         self.stand(name, false);
     }
 
-    fn from_server(&mut self, name: &str, frame: &[u8]) {
+    fn server_says(&mut self, name: &str, frame: &[u8]) {
         let holder = self.holder(name).unwrap_or_else(|| panic!("nobody holds {name}"));
         let client = self.clients.get_mut(&holder).expect("the holder");
         let out = client.talk.server(frame, self.servers.get_mut(name).expect("a server"));

@@ -350,15 +350,9 @@ async fn welcome(
     to_server.put_back(&ahead);
     let limit = global.max_packet_size.min(frame::MESSAGE_LIMIT);
     let conversation = Conversation { stream, session, to_server, to_client: Pipe::default(), entry, limit };
-    let who = Who {
-        id: told.id,
-        user: wish.user,
-        database: wish.database,
-        address: told.address.clone(),
-        since: Instant::now(),
-    };
+    let who = Who { id: told.id, address: told.address.as_str().into(), since: Instant::now() };
     if global.log_connections {
-        let Who { id, user, database, address, .. } = &who;
+        let Told { id, user, database, address } = told;
         let tls = conversation.stream.is_tls();
         tracing::info!(client = id, database, user, address, tls, "login attempt: accepted");
     }

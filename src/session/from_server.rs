@@ -157,13 +157,12 @@ impl Session {
 
     /// The answer to the empty query that stands for a DEALLOCATE, or a real one.
     fn empty_query(&mut self, head: &Owed, to_client: &mut Outbox<'_>) -> FromServer {
-        let Action::Tag(tag) = head.action else {
+        let effect = if head.action == Action::Tag { self.effects.pop_front() } else { None };
+        let Some(effect) = effect else {
             return if head.kind == Kind::Execute { self.done() } else { self.unless_skipped() };
         };
-        if let Some(effect) = self.effects.pop_front() {
-            self.apply(effect);
-        }
-        encode::command_complete(to_client.end(), tag);
+        encode::command_complete(to_client.end(), effect.tag());
+        self.apply(effect);
         if head.kind == Kind::Execute {
             self.ledger.pop();
         }
@@ -268,7 +267,7 @@ impl Session {
             }
             (Kind::Close, Action::Skip) => server.parsed.voided(owed.statement, owed.batch),
             (Kind::Close, _) => closes.push(owed.slot),
-            (_, Action::Tag(_)) => {
+            (_, Action::Tag) => {
                 effects.pop_front();
             }
             _ => {}

@@ -6,13 +6,20 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod auth;
+mod badinput;
 mod cancel;
 mod copy;
 mod disconnect;
+mod drain;
 mod limits;
 mod pins;
 mod pipeline;
 mod pooling;
 mod prepared;
+mod reload;
+mod servers;
+mod session_mode;
 mod settings;
 mod timeouts;
+mod tls;

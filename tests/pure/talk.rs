@@ -12,10 +12,13 @@ use pgweir::session::settings::Settings;
 use pgweir::session::{Frame, FromClient, FromServer, Origin, ServerState, Session};
 use pgweir::wire::frame;
 
+/// A statement's text and types, and the settings that it was parsed under.
+type Text = (Vec<u8>, Vec<u8>);
+
 /// One table of shared statements for all clients of a test.
 #[derive(Default)]
 pub struct Table {
-    shared: Mutex<HashMap<(Vec<u8>, Vec<u8>), Arc<Statement>>>,
+    shared: Mutex<HashMap<Text, Arc<Statement>>>,
     last: AtomicU64,
 }
 

@@ -151,8 +151,7 @@ fn encode_one(from: From, words: &[Word]) -> Vec<u8> {
     }
     let (tag, _, shape) = *from.table().iter().find(|row| row.1 == plain(0)).unwrap_or_else(|| panic!("{words:?}"));
     let mut body = Vec::new();
-    let mut at = 1;
-    for field in shape.bytes() {
+    for (at, field) in (1..).zip(shape.bytes()) {
         match field {
             b's' => {
                 body.extend(plain(at).as_bytes());
@@ -165,7 +164,6 @@ fn encode_one(from: From, words: &[Word]) -> Vec<u8> {
             b'f' => body.extend([0, 0, 0]),
             _ => list(&mut body, field, words.get(at)),
         }
-        at += 1;
     }
     frame(tag, &body)
 }

@@ -7,6 +7,7 @@
 // Each test binary uses a part of it.
 #![allow(dead_code, unused_imports, unused_macros)]
 
+pub mod certs;
 pub mod proxy;
 pub mod servers;
 pub mod tool;

@@ -1,7 +1,10 @@
 //! Programs beside pgweir: psql, openssl, and pgweir's own other commands.
 
+use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
+
+use super::servers::{bin15, variable};
 
 /// What a program wrote, and whether it was content.
 #[derive(Debug)]
@@ -26,9 +29,20 @@ pub async fn run(mut command: Command) -> Said {
     done.unwrap_or_else(|error| panic!("{program}: {error}")).into()
 }
 
-/// libpq by way of psql: a connection string and one statement.
-pub async fn psql(conninfo: &str, sql: &str) -> Said {
-    let mut command = Command::new("psql");
+/// libpq by way of psql: a connection string, the password, and one statement.
+pub async fn psql(conninfo: &str, password: &str, sql: &str) -> Said {
+    run(psql_command(conninfo, password, sql)).await
+}
+
+/// The same with PostgreSQL 18's libpq.
+pub async fn psql18(conninfo: &str, password: &str, sql: &str) -> Said {
+    let mut command = psql_command(conninfo, password, sql);
+    command.env("LD_LIBRARY_PATH", Path::new(&variable("PGWEIR_TEST_BINDIR18")).join("../lib"));
+    run(command).await
+}
+
+fn psql_command(conninfo: &str, password: &str, sql: &str) -> Command {
+    let mut command = Command::new(bin15().psql());
     command.args([
         "--no-psqlrc",
         "--no-password",
@@ -39,8 +53,19 @@ pub async fn psql(conninfo: &str, sql: &str) -> Said {
         sql,
         conninfo,
     ]);
-    command.env("PGCONNECT_TIMEOUT", "20");
-    run(command).await
+    // No ~/.postgresql of the machine's.
+    command.env("PGCONNECT_TIMEOUT", "20").env("PGPASSWORD", password).env("HOME", "/nonexistent");
+    command
+}
+
+/// Runs a command with a text on its standard input.
+pub fn feed(mut command: Command, input: &str) -> Said {
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().expect("it starts");
+    let mut stdin = child.stdin.take().expect("a pipe");
+    stdin.write_all(input.as_bytes()).expect("it reads");
+    drop(stdin);
+    child.wait_with_output().expect("it ends").into()
 }
 
 /// openssl, which must succeed.

@@ -1,0 +1,120 @@
+//! SIGHUP takes a whole file or nothing of it; `check` says the same beforehand.
+
+use crate::support::proxy::{Signal, backend, connect, value};
+use crate::support::tool::pgweir;
+use crate::support::*;
+
+async fn limits_change_under_clients(pg: Servers) {
+    let mut proxy = Proxy::of_size(&pg, 1).await;
+    let clients = proxy.apps(2).await;
+    clients[0].batch_execute("BEGIN").await.expect("the server");
+    proxy.reload(Setup::new(&pg).global("default_pool_size = 2\nidle_transaction_timeout = '1s'")).await;
+    soon("a second server", clients[1].batch_execute("BEGIN")).await.expect("it is opened");
+    eventually("the new limit holds for a transaction of after the reload", || async { clients[1].is_closed() }).await;
+}
+
+async fn a_changed_database_takes_its_clients_along(pg: Servers) {
+    let setup = |dbname: &str| Setup::new(&pg).database("app", &format!("dbname = '{dbname}'")).database("test1", "");
+    let mut proxy = setup("test1").start().await;
+    let (idle, busy) = (proxy.connect("app", "app").await, proxy.connect("app", "app").await);
+    let bystander = proxy.app().await;
+    let kept = backend(&bystander).await;
+    busy.batch_execute("BEGIN").await.expect("a server");
+    assert_eq!(value(&idle, "SELECT current_database()").await, "test1");
+    proxy.reload(setup("test2")).await;
+    assert_eq!(value(&idle, "SELECT current_database()").await, "test2");
+    assert_eq!(value(&busy, "SELECT current_database()").await, "test1", "not within a transaction");
+    busy.batch_execute("COMMIT").await.expect("the end");
+    assert_eq!(value(&busy, "SELECT current_database()").await, "test2");
+    assert_eq!(backend(&bystander).await, kept, "what did not change keeps its servers");
+    // One for each of the two databases: the old one's are closed.
+    proxy.wait_for_servers(&pg.direct("test1").await, 2).await;
+}
+
+async fn a_removed_database_sends_its_clients_off(pg: Servers) {
+    let mut proxy = Setup::new(&pg).database("test1", "").database("test2", "").start().await;
+    let client = proxy.connect("app", "test2").await;
+    assert_eq!(value(&client, "SELECT 1").await, "1");
+    proxy.reload(Setup::new(&pg).database("test1", "")).await;
+    assert_eq!(refusal(client.batch_execute("SELECT 1").await), "FATAL 57P01 database removed");
+    assert_eq!(refusal(proxy.try_connect("app", "test2").await), "FATAL 3D000 no such database: test2");
+    assert_eq!(value(&proxy.app().await, "SELECT 1").await, "1");
+}
+
+async fn users_and_their_passwords_change(pg: Servers) {
+    let setup = |users: &str| {
+        let setup = Setup::new(&pg).global("auth_type = 'scram-sha-256'").users(users);
+        setup.database("test1", "user = 'trust_user'")
+    };
+    let mut proxy = setup("\"app\" \"first\"\n").start().await;
+    let try_password = async |proxy: &Proxy, user: &str, password: &str| {
+        let mut config = proxy.config(user, "test1");
+        connect(config.password(password)).await.map(drop)
+    };
+    try_password(&proxy, "app", "first").await.expect("the first password");
+    proxy.reload(setup("\"app\" \"second\"\n\"other\" \"third\"\n")).await;
+    assert_eq!(sqlstate(try_password(&proxy, "app", "first").await), "28P01");
+    try_password(&proxy, "app", "second").await.expect("the second password");
+    try_password(&proxy, "other", "third").await.expect("a new user");
+}
+
+async fn a_bad_file_changes_nothing(pg: Servers) {
+    let mut proxy = Proxy::of_size(&pg, 1).await;
+    let client = proxy.app().await;
+    let kept = backend(&client).await;
+    let bad = "default_pool_size = 7\nmax_client_conn = 'many'\nno_such_key = 1\nquery_wait_timeuot = 3";
+    proxy.rewrite(Setup::new(&pg).global(bad).database("other", ""));
+    proxy.signal(Signal::HUP);
+    proxy.wait_for_log("config not reloaded").await;
+    for problem in ["pgweir.max_client_conn", "pgweir.no_such_key", "query_wait_timeout"] {
+        proxy.wait_for_log(problem).await;
+    }
+    assert!(!proxy.log().contains("config reloaded"));
+    assert_eq!(backend(&client).await, kept);
+    assert_eq!(sqlstate(proxy.try_connect("app", "other").await), "3D000");
+    client.batch_execute("BEGIN").await.expect("the server");
+    let second = proxy.app().await;
+    let waits = tokio::time::timeout(MOMENT, second.batch_execute("SELECT 1"));
+    assert!(waits.await.is_err(), "the pool has the size that it had");
+    // The next good one is taken.
+    proxy.reload(Setup::new(&pg).global("default_pool_size = 2")).await;
+    assert_eq!(soon("a second server", value(&proxy.app().await, "SELECT 1")).await, "1");
+}
+
+async fn what_needs_a_restart_is_named(pg: Servers) {
+    let mut proxy = Proxy::start(&pg).await;
+    proxy.reload(Setup::new(&pg).global("workers = 3\nlisten_backlog = 64")).await;
+    let log = proxy.log();
+    for key in ["workers", "listen_backlog"] {
+        assert!(log.lines().any(|line| line.contains("next start") && line.contains(key)), "{key}\n{log}");
+    }
+}
+
+async fn check_says_what_is_wrong(pg: Servers) {
+    let mut proxy = Proxy::start(&pg).await;
+    let file = proxy.config_file().display().to_string();
+    let said = pgweir(&["check", &file]).await;
+    assert!(said.success && said.out.ends_with(": ok"), "{said:?}");
+    proxy.rewrite(Setup::new(&pg).global("pool_mode = 'transactional'\nauth_file = 'nowhere.txt'"));
+    let said = pgweir(&["check", &file]).await;
+    assert!(!said.success);
+    assert!(said.err.lines().all(|line| line.starts_with(&*proxy.dir.display().to_string())), "{said:?}");
+    assert!(said.err.contains("pgweir.pool_mode: expected "), "{said:?}");
+    proxy.rewrite(Setup::new(&pg).global("auth_file = 'nowhere.txt'"));
+    let said = pgweir(&["check", &file]).await;
+    assert!(!said.success && said.err.contains("nowhere.txt"), "{said:?}");
+    proxy.rewrite(Setup::new(&pg).users("\"app\" \"x\"\n\"other\n"));
+    let said = pgweir(&["check", &file]).await;
+    assert!(!said.success && said.err.contains("userlist.txt:2"), "{said:?}");
+    let said = pgweir(&["run", &file]).await;
+    assert!(!said.success && said.err.contains("userlist.txt:2"), "{said:?}");
+}
+
+tests! {
+    on both: [],
+    on 15: [
+        a_bad_file_changes_nothing, a_changed_database_takes_its_clients_along,
+        a_removed_database_sends_its_clients_off, check_says_what_is_wrong, limits_change_under_clients,
+        users_and_their_passwords_change, what_needs_a_restart_is_named,
+    ]
+}

@@ -1,12 +1,13 @@
 //! psql: what people type, and what it exits with.
 
+use std::io::{BufRead, BufReader, Write};
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::ground::{Ground, wrote};
-use crate::support::{DEADLINE, Servers, eventually};
+use crate::support::{DEADLINE, Servers, eventually, soon};
 
 async fn describing(pg: Servers) {
     let ground = Ground::open(pg, "psql_describe").await;
@@ -94,13 +95,15 @@ async fn watching(pg: Servers) {
     let ground = Ground::open(pg, "psql_watch").await;
     let script = "SELECT 'seen' \\watch 0.1\n";
     let mut command = ground.program("psql");
-    command.args(["-XqAt"]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command.args(["-XqAt"]).stdin(Stdio::piped()).stdout(Stdio::piped());
     let mut child = command.spawn().expect("psql runs");
-    std::io::Write::write_all(&mut child.stdin.take().expect("it is piped"), script.as_bytes()).expect("psql reads");
-    tokio::time::sleep(Duration::from_millis(1500)).await;
+    child.stdin.take().expect("it is piped").write_all(script.as_bytes()).expect("psql reads");
+    let lines = BufReader::new(child.stdout.take().expect("it is piped")).lines();
+    let read = move || lines.map_while(Result::ok).filter(|line| line == "seen").take(5).count();
+    let seen = soon("psql repeats it", tokio::task::spawn_blocking(read)).await;
     kill_process(Pid::from_child(&child), Signal::TERM).expect("it still watches");
-    let said = text(&child.wait_with_output().expect("psql ends"));
-    assert!(said.matches("seen").count() >= 5, "{said}");
+    child.wait().expect("psql ends");
+    assert_eq!(seen.expect("it does not panic"), 5);
 }
 
 /// From psql 16 on.
@@ -202,7 +205,7 @@ async fn finish(mut command: Command, input: &str) -> Output {
         let mut child = command.spawn().expect("psql runs");
         let mut stdin = child.stdin.take().expect("it is piped");
         // One that has failed reads no more.
-        let _gone = std::io::Write::write_all(&mut stdin, input.as_bytes());
+        let _gone = stdin.write_all(input.as_bytes());
         drop(stdin);
         child.wait_with_output().expect("psql ends")
     };

@@ -1062,9 +1062,9 @@ def settings_follow_their_session():
 
         def check():
             for c, name, zone, style in wishes:
-                shown = [value(c, f"SHOW {name}") for name in ("application_name", "TimeZone", "DateStyle")]
-                assert shown == [name, zone, style]
-                assert [c.info.parameter_status(name) for name in ("application_name", "TimeZone", "DateStyle")] == shown
+                followed = ("application_name", "TimeZone", "DateStyle")
+                assert [value(c, f"SHOW {setting}") for setting in followed] == [name, zone, style]
+                assert [c.info.parameter_status(setting) for setting in followed] == [name, zone, style]
 
         same_everywhere(a, check)
         b.execute("BEGIN")

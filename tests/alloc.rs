@@ -3,7 +3,6 @@
 //! The proxy's own code serves one client on a runtime of one thread, with no janitor and no probe beside it, before a
 //! real server. Allocations are counted on that thread while another one drives transactions.
 
-#[allow(dead_code, unused_imports, unused_macros)] // Each test binary uses a part of it.
 mod support;
 
 use std::io::{Read, Write};

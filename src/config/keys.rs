@@ -211,7 +211,7 @@ const GLOBAL: &[Key] = &[
     key("auth_type", Choice(AuthType::WORDS), Is("\"md5\""), Taken,
         "How clients log in; md5 becomes SCRAM where the stored secret is one."),
     key("auth_file", Path, NONE, Taken, "Users and their secrets: lines of \"user\" \"secret\"."),
-    key("auth_ident_file", Path, NONE, Taken, "Maps certificate names to users, as pg_ident.conf."),
+    key("auth_ident_file", Path, NONE, Taken, "Maps certificate names to users, as pg_ident.conf; auth_type cert uses the map named cert."),
     key("client_tls_sslmode", Choice(SslMode::WORDS), Is("\"disable\""), Taken,
         "TLS with clients; allow and prefer: if the client asks; verify-*: certificate required."),
     key("client_tls_key_file", Path, NONE, Taken, "Our private key, PEM."),

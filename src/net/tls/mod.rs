@@ -19,8 +19,6 @@ mod verifier;
 #[cfg(test)]
 mod lab;
 #[cfg(test)]
-mod memory;
-#[cfg(test)]
 mod tests;
 
 use std::fmt;

@@ -24,3 +24,4 @@ mod session_mode;
 mod settings;
 mod timeouts;
 mod tls;
+mod upkeep;

@@ -49,7 +49,14 @@ pub struct House {
     settings: Mutex<HashSet<Arc<Settings>>>,
 }
 
-type Counts = Mutex<HashMap<String, usize>>;
+type Counts = Mutex<HashMap<Arc<str>, Arc<Count>>>;
+
+/// How many clients a database or a user has. Its name is the one that all of them share.
+#[derive(Debug)]
+pub struct Count {
+    pub name: Arc<str>,
+    clients: AtomicUsize,
+}
 
 impl House {
     pub fn new(ground: Ground, doors: Doors, phase: watch::Receiver<Phase>) -> Arc<House> {
@@ -143,8 +150,8 @@ impl House {
 /// A client's socket, counted against the client-side limits.
 pub struct Present {
     house: Arc<House>,
-    database: Option<String>,
-    user: Option<String>,
+    database: Option<Arc<Count>>,
+    user: Option<Arc<Count>>,
 }
 
 impl Present {
@@ -153,47 +160,54 @@ impl Present {
         let config = self.house.backends.ground().config;
         let of_database = config.database(database).map_or(0, |db| config.max_db_client_connections(db));
         let of_user = config.max_user_client_connections(config.user(user));
-        if !increase(&self.house.by_database, database, of_database) {
-            return Err(Error::new(Kind::DatabaseClients, Side::Client));
-        }
-        self.database = Some(database.to_owned());
-        if !increase(&self.house.by_user, user, of_user) {
-            return Err(Error::new(Kind::UserClients, Side::Client));
-        }
-        self.user = Some(user.to_owned());
+        let entered = increase(&self.house.by_database, database, of_database);
+        self.database = Some(entered.ok_or_else(|| Error::new(Kind::DatabaseClients, Side::Client))?);
+        let entered = increase(&self.house.by_user, user, of_user);
+        self.user = Some(entered.ok_or_else(|| Error::new(Kind::UserClients, Side::Client))?);
         Ok(())
     }
+
+    /// The database's name in the config, and the client's user: empty before `enter`.
+    pub fn names(&self) -> (&str, &str) {
+        (name_of(&self.database), name_of(&self.user))
+    }
+}
+
+fn name_of(count: &Option<Arc<Count>>) -> &str {
+    count.as_ref().map_or("", |count| &count.name)
 }
 
 impl Drop for Present {
     fn drop(&mut self) {
         self.house.clients.fetch_sub(1, Ordering::AcqRel);
-        for (counts, name) in [(&self.house.by_database, &self.database), (&self.house.by_user, &self.user)] {
-            if let Some(name) = name {
-                decrease(counts, name);
+        for (counts, count) in [(&self.house.by_database, &self.database), (&self.house.by_user, &self.user)] {
+            if let Some(count) = count {
+                decrease(counts, count);
             }
         }
     }
 }
 
-/// False, and no change, at the limit; 0 is none.
-fn increase(counts: &Counts, name: &str, limit: usize) -> bool {
+/// None, and no change, at the limit; 0 is none.
+fn increase(counts: &Counts, name: &str, limit: usize) -> Option<Arc<Count>> {
     let mut counts = counts.lock();
-    let count = counts.get(name).copied().unwrap_or(0);
-    if limit != 0 && count >= limit {
-        return false;
+    let count = match counts.get(name) {
+        Some(count) => Arc::clone(count),
+        None => Arc::new(Count { name: name.into(), clients: AtomicUsize::new(0) }),
+    };
+    if limit != 0 && count.clients.load(Ordering::Relaxed) >= limit {
+        return None;
     }
-    counts.insert(name.to_owned(), count + 1);
-    true
+    count.clients.fetch_add(1, Ordering::Relaxed);
+    counts.entry(Arc::clone(&count.name)).or_insert_with(|| Arc::clone(&count));
+    Some(count)
 }
 
-fn decrease(counts: &Counts, name: &str) {
+/// Under the lock, so that a name with no client left is not counted again while it goes.
+fn decrease(counts: &Counts, count: &Count) {
     let mut counts = counts.lock();
-    if let Some(count) = counts.get_mut(name) {
-        *count -= 1;
-        if *count == 0 {
-            counts.remove(name);
-        }
+    if count.clients.fetch_sub(1, Ordering::Relaxed) == 1 {
+        counts.remove(&count.name);
     }
 }
 

@@ -206,7 +206,7 @@ fn negotiate(talk: &mut Talk, packet: &startup::Startup<'_>) {
 fn wish(house: &House, packet: &startup::Startup<'_>) -> Result<Wish, Error> {
     let ground = house.backends.ground();
     let ignored = |name: &str| ground.config.global.ignore_startup_parameters.iter().any(|known| known == name);
-    let (mut user, mut database, mut settings) = (String::new(), String::new(), Settings::default());
+    let (mut user, mut database, mut wanted) = (String::new(), String::new(), Settings::default());
     for (name, value) in packet.parameters() {
         let text = |bytes| std::str::from_utf8(bytes).map_err(|_| Error::protocol("a startup parameter is not UTF-8"));
         let (name, value) = (text(name)?, text(value)?);
@@ -221,10 +221,13 @@ fn wish(house: &House, packet: &startup::Startup<'_>) -> Result<Wish, Error> {
             "options" => {
                 let found = startup::options(value.as_bytes());
                 let found = found.map_err(|word| Error::new(Kind::StartupParameter, Side::Client).about(&word))?;
-                found.iter().filter(|(name, _)| !ignored(name)).for_each(|(name, value)| settings.set(name, value));
+                found
+                    .iter()
+                    .filter(|(name, _)| !ignored(name))
+                    .for_each(|(name, value)| wanted.set(name, settings::canonical(name, value)));
             }
             // A parameter of its own wins over one in `options`, as it comes later in PostgreSQL too.
-            _ => settings.set(name, value),
+            _ => wanted.set(name, settings::canonical(name, value)),
         }
     }
     if user.is_empty() {
@@ -233,7 +236,7 @@ fn wish(house: &House, packet: &startup::Startup<'_>) -> Result<Wish, Error> {
     if database.is_empty() {
         database.clone_from(&user);
     }
-    Ok(Wish { user, database, settings, version: packet.spoken() })
+    Ok(Wish { user, database, settings: wanted, version: packet.spoken() })
 }
 
 /// A client that proved who it is, with its pool and what servers report there.
@@ -347,15 +350,9 @@ async fn welcome(
     to_server.put_back(&ahead);
     let limit = global.max_packet_size.min(frame::MESSAGE_LIMIT);
     let conversation = Conversation { stream, session, to_server, to_client: Pipe::default(), entry, limit };
-    let who = Who {
-        id: told.id,
-        user: wish.user,
-        database: wish.database,
-        address: told.address.clone(),
-        since: Instant::now(),
-    };
+    let who = Who { id: told.id, address: told.address.as_str().into(), since: Instant::now() };
     if global.log_connections {
-        let Who { id, user, database, address, .. } = &who;
+        let Told { id, user, database, address } = told;
         let tls = conversation.stream.is_tls();
         tracing::info!(client = id, database, user, address, tls, "login attempt: accepted");
     }

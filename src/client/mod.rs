@@ -37,18 +37,16 @@ pub struct Client {
     pub backed: Arc<Backed>,
     /// Made at the first wait.
     seat: Option<Arc<Seat<Server>>>,
-    pub who: Box<Who>,
-    pub mode: PoolMode,
+    who: Who,
+    mode: PoolMode,
     generation: u64,
-    _present: Present,
+    present: Present,
 }
 
-/// For logs and limits.
+/// For logs.
 pub struct Who {
     pub id: u64,
-    pub user: String,
-    pub database: String,
-    pub address: String,
+    pub address: Box<str>,
     pub since: Instant,
 }
 
@@ -78,7 +76,7 @@ impl Client {
         present: Present,
     ) -> Client {
         let generation = house.generation.load(Ordering::Relaxed);
-        Client { conversation, house, backed, seat: None, who: Box::new(who), mode, generation, _present: present }
+        Client { conversation, house, backed, seat: None, who, mode, generation, present }
     }
 
     /// Until the client leaves. Dropping it closes both ends.
@@ -136,9 +134,10 @@ impl Client {
             return Ok(());
         }
         self.generation = generation;
-        self.conversation.entry.set_timeouts(self.house.timeouts(&self.who.database, &self.who.user));
+        let (database, user) = self.present.names();
+        self.conversation.entry.set_timeouts(self.house.timeouts(database, user));
         if self.backed.is_retired() {
-            let found = self.house.backends.pool(&self.who.database, &self.who.user);
+            let found = self.house.backends.pool(database, user);
             self.backed = found.ok_or_else(|| Error::new(Kind::DatabaseRemoved, Side::Proxy))?;
         }
         Ok(())
@@ -254,7 +253,8 @@ impl Client {
             let farewell = poll_fn(|cx| self.conversation.poll_farewell(cx));
             let _ = tokio::time::timeout(FAREWELL, farewell).await;
         }
-        let Who { id, user, database, address, since } = &*self.who;
+        let Who { id, address, since } = &self.who;
+        let (database, user) = self.present.names();
         let pin = self.conversation.session.pin().map(|pin| pin.label());
         let global = self.house.backends.ground();
         if global.config.global.log_disconnections {

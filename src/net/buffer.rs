@@ -11,8 +11,9 @@ pub const SMALL: usize = 16 << 10;
 /// What a bulk transfer reads, and what a message that must be seen whole may need: `session::COLLECT` and a header.
 pub const LARGE: usize = 128 << 10;
 
-/// Spare buffers per thread and size.
-const SPARE: usize = 32;
+/// Spare buffers per thread: of the small size as many as a queue of clients holds, of the large one a few.
+const SPARE_SMALL: usize = 256;
+const SPARE_LARGE: usize = 8;
 
 thread_local! {
     static SMALL_SPARES: RefCell<Vec<Box<[u8]>>> = const { RefCell::new(Vec::new()) };
@@ -80,15 +81,15 @@ fn spare(size: usize) -> Box<[u8]> {
 }
 
 fn give_back(bytes: Box<[u8]>) {
-    let spares = match bytes.len() {
-        SMALL => &SMALL_SPARES,
-        LARGE => &LARGE_SPARES,
+    let (spares, most) = match bytes.len() {
+        SMALL => (&SMALL_SPARES, SPARE_SMALL),
+        LARGE => (&LARGE_SPARES, SPARE_LARGE),
         _ => return,
     };
     // A thread that ends has no spares any more: the bytes are simply freed.
     let _ = spares.try_with(|spares| {
         let mut spares = spares.borrow_mut();
-        if spares.len() < SPARE {
+        if spares.len() < most {
             spares.push(bytes);
         }
     });

@@ -103,7 +103,7 @@ impl Session {
         let statement = sql::classify(text, self.lexical, self.reported);
         if let Some(effect) = self.own_effect(&statement.special) {
             encode::query(to_server.end(), b"");
-            self.ledger.push(Owed::new(Kind::Query, Action::Tag(tag_of(&effect))));
+            self.ledger.push(Owed::new(Kind::Query, Action::Tag));
             self.effects.push_back(effect);
             return FromClient::Replaced { taken: frame.header.len };
         }
@@ -435,7 +435,7 @@ impl Session {
         let unnamed = frame.header.len == 5 + 1 + 4;
         match self.portal_effect.clone() {
             Some(effect) if unnamed => {
-                self.ledger.push(Owed::new(Kind::Execute, Action::Tag(tag_of(&effect))));
+                self.ledger.push(Owed::new(Kind::Execute, Action::Tag));
                 self.effects.push_back(effect);
                 FromClient::Forward
             }
@@ -449,13 +449,6 @@ const EMPTY_PARSE: &[u8] = b"\0\0\0";
 
 /// A name that no server has: ids begin at 1.
 const UNKNOWN: &[u8] = b"pgweir_0";
-
-fn tag_of(effect: &Effect) -> &'static str {
-    match effect {
-        Effect::Deallocate(_) => "DEALLOCATE",
-        Effect::DeallocateAll => "DEALLOCATE ALL",
-    }
-}
 
 /// Tags that a client may send in a session.
 fn known(tag: u8) -> Result<(), Error> {

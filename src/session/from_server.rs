@@ -25,7 +25,7 @@ impl Session {
             back::PARAMETER_STATUS => self.parameter_status(&frame, server, to_client),
             back::NOTIFICATION => Ok(self.notification()),
             back::ERROR => self.error(&frame, server, to_client),
-            back::READY_FOR_QUERY => self.ready(&frame, server),
+            back::READY_FOR_QUERY => self.ready(&frame, server, to_client),
             _ => {
                 let verdict = self.answer(tag, &frame, server, to_client)?;
                 if verdict == FromServer::Forward {
@@ -88,7 +88,7 @@ impl Session {
             (back::ROW_DESCRIPTION | back::NO_DATA, DescribePortal | DescribeStatement) => Ok(self.done()),
             (back::PARAMETER_DESCRIPTION, DescribeStatement) => Ok(self.unless_skipped()),
             (back::COMMAND_COMPLETE, Query | Execute) => {
-                self.command_complete(backend::command_tag(frame.body), &head, server);
+                self.command_complete(backend::command_tag(frame.body), &head, server, to_client);
                 Ok(if head.kind == Execute { self.done() } else { self.unless_skipped() })
             }
             (back::EMPTY_QUERY, Query | Execute) => Ok(self.empty_query(&head, to_client)),
@@ -133,7 +133,7 @@ impl Session {
         }
     }
 
-    fn command_complete(&mut self, tag: &[u8], head: &Owed, server: &mut ServerState) {
+    fn command_complete(&mut self, tag: &[u8], head: &Owed, server: &mut ServerState, to_client: &mut Outbox<'_>) {
         self.copy_in = false;
         if head.action != Action::Forward {
             return;
@@ -143,7 +143,7 @@ impl Session {
                 server.parsed.clear();
                 self.statements.clear();
                 self.unnamed = Unnamed::None;
-                self.reset(server);
+                self.reset(server, to_client);
                 self.resetting = self.mode != PoolMode::Session;
             }
             // Only a client that has its server to itself can send it on (`own_effect`).
@@ -157,13 +157,12 @@ impl Session {
 
     /// The answer to the empty query that stands for a DEALLOCATE, or a real one.
     fn empty_query(&mut self, head: &Owed, to_client: &mut Outbox<'_>) -> FromServer {
-        let Action::Tag(tag) = head.action else {
+        let effect = if head.action == Action::Tag { self.effects.pop_front() } else { None };
+        let Some(effect) = effect else {
             return if head.kind == Kind::Execute { self.done() } else { self.unless_skipped() };
         };
-        if let Some(effect) = self.effects.pop_front() {
-            self.apply(effect);
-        }
-        encode::command_complete(to_client.end(), tag);
+        encode::command_complete(to_client.end(), effect.tag());
+        self.apply(effect);
         if head.kind == Kind::Execute {
             self.ledger.pop();
         }
@@ -268,7 +267,7 @@ impl Session {
             }
             (Kind::Close, Action::Skip) => server.parsed.voided(owed.statement, owed.batch),
             (Kind::Close, _) => closes.push(owed.slot),
-            (_, Action::Tag(_)) => {
+            (_, Action::Tag) => {
                 effects.pop_front();
             }
             _ => {}
@@ -279,7 +278,12 @@ impl Session {
         }
     }
 
-    fn ready(&mut self, frame: &Frame<'_>, server: &mut ServerState) -> Result<FromServer, Error> {
+    fn ready(
+        &mut self,
+        frame: &Frame<'_>,
+        server: &mut ServerState,
+        to_client: &mut Outbox<'_>,
+    ) -> Result<FromServer, Error> {
         let status = backend::ready_for_query(frame.body).map_err(|malformed| Error::desync(malformed.0))?;
         let head = self.ledger.pop().filter(Owed::ends_with_ready).ok_or_else(|| self.desync(back::READY_FOR_QUERY))?;
         self.status = status;
@@ -293,7 +297,7 @@ impl Session {
         }
         if self.resetting {
             self.resetting = false;
-            self.reset(server);
+            self.reset(server, to_client);
         }
         if self.mode == PoolMode::Statement && status != TxStatus::Idle {
             return Err(Error::new(ErrorKind::StatementMode, Side::Client));

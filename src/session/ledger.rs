@@ -33,8 +33,8 @@ pub enum Action {
     Rename,
     /// We sent the message: nobody sees its answer.
     Skip,
-    /// It is an empty query in place of DEALLOCATE: EmptyQueryResponse becomes this command's tag.
-    Tag(&'static str),
+    /// It is an empty query in place of DEALLOCATE: EmptyQueryResponse becomes that command's tag.
+    Tag,
 }
 
 /// One reply owed.

@@ -339,10 +339,27 @@ impl Session {
     }
 
     /// RESET ALL or DISCARD ALL went through: the server is as after login, the client as after its startup packet.
-    fn reset(&mut self, server: &mut ServerState) {
+    /// A server reports only what changes for itself: the client is told of the rest.
+    fn reset(&mut self, server: &mut ServerState, to_client: &mut Outbox<'_>) {
         server.known = Arc::clone(&server.base);
+        if self.mode != PoolMode::Session {
+            for (name, value) in self.startup.iter() {
+                if self.wanted.get(name) != Some(value) && self.reports(name) {
+                    encode::parameter_status(to_client.end(), name.as_bytes(), value.as_bytes());
+                }
+            }
+        }
         self.wanted = Arc::clone(&self.startup);
         self.lexical = lexical(&self.wanted);
+    }
+
+    /// Whether servers report this setting.
+    fn reports(&self, name: &str) -> bool {
+        match settings::followed(name) {
+            Some("scram_iterations") => self.reported.scram_iterations,
+            Some("search_path") => self.reported.search_path,
+            followed => followed.is_some(),
+        }
     }
 
     fn settings_changed(&mut self, name: &str, value: &str, server: &mut ServerState) {

@@ -25,6 +25,16 @@ pub enum Effect {
     DeallocateAll,
 }
 
+impl Effect {
+    /// The CommandComplete of the command.
+    pub fn tag(&self) -> &'static str {
+        match self {
+            Effect::Deallocate(_) => "DEALLOCATE",
+            Effect::DeallocateAll => "DEALLOCATE ALL",
+        }
+    }
+}
+
 /// A statement that servers may share.
 #[derive(Debug)]
 pub struct Statement {

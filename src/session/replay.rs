@@ -3,6 +3,11 @@
 //! A batch that starts with the Bind of a shared statement may meet "cached plan must not change result type"
 //! (0A000): PostgreSQL refused it before running it. Outside a transaction, with nothing of its answer forwarded, the
 //! statement is parsed anew and the batch sent once more.
+//!
+//! Only a batch that asks what its rows are, before its first Execute, is kept: who learned that at an earlier Describe
+//! (asyncpg, JDBC) would read the new rows by the old description. PostgreSQL's error makes it ask again.
+
+use crate::wire::front;
 
 /// A batch longer than this is not kept: its error goes to the client.
 const LIMIT: usize = 8 << 10;
@@ -13,6 +18,8 @@ pub struct Replay {
     state: State,
     /// As the client wrote them. Kept as a buffer between batches.
     bytes: Vec<u8>,
+    /// A Describe stands in it.
+    described: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -35,6 +42,7 @@ impl Replay {
             return;
         }
         self.bytes.clear();
+        self.described = false;
         self.state = State::Recording;
     }
 
@@ -42,6 +50,10 @@ impl Replay {
     pub fn record(&mut self, tag: u8, body: Option<&[u8]>) {
         if self.state != State::Recording {
             return self.stop_if_complete();
+        }
+        self.described |= tag == front::DESCRIBE;
+        if tag == front::EXECUTE && !self.described {
+            return self.stop();
         }
         match body {
             Some(body) if self.bytes.len() + body.len() + 5 <= LIMIT => {

@@ -34,6 +34,31 @@ pub fn followed(name: &str) -> Option<&'static str> {
     FOLLOWED.iter().copied().find(|known| known.eq_ignore_ascii_case(name))
 }
 
+/// A startup packet's value as PostgreSQL will report it: of encodings it takes many spellings and has one name
+/// (`encnames.c`). Those that are not here stay as they are.
+pub fn canonical<'a>(name: &str, value: &'a str) -> &'a str {
+    if !name.eq_ignore_ascii_case("client_encoding") {
+        return value;
+    }
+    let clean: String = value.chars().filter(char::is_ascii_alphanumeric).map(|c| c.to_ascii_lowercase()).collect();
+    match &*clean {
+        "big5" | "win950" | "windows950" => "BIG5",
+        "gb18030" => "GB18030",
+        "gbk" | "win936" | "windows936" => "GBK",
+        "johab" => "JOHAB",
+        "latin1" | "iso88591" => "LATIN1",
+        "latin9" | "iso885915" => "LATIN9",
+        "mskanji" | "shiftjis" | "sjis" | "win932" | "windows932" => "SJIS",
+        "shiftjis2004" => "SHIFT_JIS_2004",
+        "sqlascii" => "SQL_ASCII",
+        "uhc" | "win949" | "windows949" => "UHC",
+        "unicode" | "utf8" => "UTF8",
+        "win1251" | "windows1251" => "WIN1251",
+        "win1252" | "windows1252" => "WIN1252",
+        _ => value,
+    }
+}
+
 #[derive(Clone, Debug, Hash, PartialEq, Eq)]
 struct Setting {
     name: Box<str>,
@@ -224,6 +249,14 @@ mod tests {
         assert!(!agree(&mut a, &mut b), "the spelling differs");
         b = Arc::new(settings(&[("x", "1")]));
         assert!(agree(&mut a, &mut b) && Arc::ptr_eq(&a, &b));
+    }
+
+    #[test]
+    fn encodings_have_one_name() {
+        for spelling in ["'utf-8'", "UTF8", "Unicode", "utf_8"] {
+            assert_eq!(canonical("Client_Encoding", spelling), "UTF8");
+        }
+        assert_eq!((canonical("client_encoding", "EUC_JP"), canonical("x", "utf-8")), ("EUC_JP", "utf-8"));
     }
 
     #[test]

@@ -20,6 +20,7 @@ pub enum Special<'a> {
     Deallocate(&'a [u8]),
     DeallocateAll,
     DiscardAll,
+    /// Alone, or behind others that leave nothing and touch no transaction, as drivers' pools reset a session.
     ResetAll,
 }
 
@@ -60,9 +61,11 @@ struct Scan<'a> {
     depth: usize,
     /// The word UPDATE stood in this statement.
     update: bool,
-    /// What the text is if it turns out to be one statement, and what it taints if not.
+    /// What the last statement is if it turns out to be the only one, and what all such taint if not.
     alone: Special<'a>,
     in_company: Option<Taint>,
+    /// Nothing but RESET ALL taints in company.
+    only_resets: bool,
 }
 
 /// Where in a statement the scan is.
@@ -98,6 +101,7 @@ impl<'a> Scan<'a> {
             update: false,
             alone: Special::None,
             in_company: None,
+            only_resets: true,
         }
     }
 
@@ -124,7 +128,10 @@ impl<'a> Scan<'a> {
     /// Leaves a statement's start, counting it; says where the scan was.
     fn enter(&mut self, place: Place) -> Place {
         let was = self.place;
-        self.statement.statements += usize::from(was == Place::Start);
+        if was == Place::Start {
+            self.statement.statements += 1;
+            self.alone = Special::None;
+        }
         if matches!(was, Place::Start | Place::Opened) {
             self.place = place;
         }
@@ -190,6 +197,7 @@ impl<'a> Scan<'a> {
         self.alone = special;
         if let Some(taint) = in_company {
             self.in_company = stronger(self.in_company, taint);
+            self.only_resets &= special == Special::ResetAll;
         }
     }
 
@@ -224,7 +232,10 @@ impl<'a> Scan<'a> {
     fn finish(self) -> Statement<'a> {
         let mut statement = self.statement;
         statement.empty = statement.statements == 0;
-        if statement.statements == 1 && statement.taint != Some(Taint::Unreadable) {
+        let reset = self.alone == Special::ResetAll && self.only_resets && !statement.transaction;
+        if (statement.statements == 1 && statement.taint != Some(Taint::Unreadable))
+            || (reset && statement.taint.is_none())
+        {
             statement.special = self.alone;
         }
         if let (Special::None, Some(taint)) = (statement.special, self.in_company) {
@@ -394,7 +405,6 @@ mod tests {
             &[
                 "RESET work_mem",
                 "RESET TIME ZONE",
-                "SELECT 1; RESET ALL",
                 "SET work_mem TO DEFAULT",
                 "SET timezone = DEFAULT",
                 "SET TIME ZONE LOCAL",
@@ -535,6 +545,13 @@ mod tests {
             ("DEALLOCATE PREPARE ALL", Special::DeallocateAll),
             ("DISCARD ALL", Special::DiscardAll),
             ("reset all;", Special::ResetAll),
+            ("SELECT pg_advisory_unlock_all();\nCLOSE ALL;\nUNLISTEN *;\nRESET ALL;", Special::ResetAll),
+            ("RESET ALL; RESET ALL", Special::ResetAll),
+            ("RESET ALL; SELECT 1", Special::None),
+            ("COMMIT; RESET ALL", Special::None),
+            ("DEALLOCATE ALL; RESET ALL", Special::None),
+            ("RESET TimeZone; RESET ALL", Special::None),
+            ("LISTEN a; RESET ALL", Special::None),
             ("DISCARD TEMP", Special::None),
             ("DISCARD ALL x", Special::None),
             ("SELECT 1; DISCARD ALL", Special::None),
@@ -545,6 +562,8 @@ mod tests {
         }
         taints(None, &["DEALLOCATE q", "DEALLOCATE ALL", "DISCARD ALL", "RESET ALL"]);
         taints(Some(Taint::Deallocate), &["DEALLOCATE q; SELECT 1", "SELECT 1; DEALLOCATE ALL", "DEALLOCATE a b"]);
+        taints(None, &["CLOSE ALL; RESET ALL"]);
+        taints(Some(Taint::Reset), &["RESET ALL; SELECT 1", "BEGIN; RESET ALL"]);
         taints(Some(Taint::Reset), &["RESET ALL; DEALLOCATE ALL", "DEALLOCATE ALL; RESET ALL"]);
     }
 

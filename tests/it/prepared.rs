@@ -149,13 +149,18 @@ async fn a_changed_table_is_no_error(pg: Servers) {
     let mut wire = Wire::login(&proxy).await;
     wire.ask(&[named("s", &format!("SELECT * FROM {table}"))]).await;
     assert_eq!(wire.ask(&[use_of("s", &[])]).await, "2 D(1) C(SELECT 1) Z(I)");
+    let asking = [say::bind("", "s", &[]), say::describe(b'P', ""), say::execute("", 0), say::sync()].concat();
     other.batch_execute(&format!("ALTER TABLE {table} ADD b int DEFAULT 2")).await.expect("changed");
-    assert_eq!(wire.ask(&[use_of("s", &[])]).await, "2 D(1,2) C(SELECT 1) Z(I)", "repeated unseen");
+    let answer = wire.ask(std::slice::from_ref(&asking)).await;
+    assert_eq!(answer, "2 T D(1,2) C(SELECT 1) Z(I)", "repeated unseen");
     other.batch_execute(&format!("ALTER TABLE {table} ADD c int DEFAULT 3")).await.expect("changed");
+    assert_eq!(wire.ask(&[use_of("s", &[])]).await, "E(0A000) Z(I)", "it would not know what its rows are");
+    assert_eq!(wire.ask(std::slice::from_ref(&asking)).await, "2 T D(1,2,3) C(SELECT 1) Z(I)");
+    other.batch_execute(&format!("ALTER TABLE {table} ADD d int DEFAULT 4")).await.expect("changed");
     wire.query("BEGIN").await;
-    assert_eq!(wire.ask(&[use_of("s", &[])]).await, "E(0A000) Z(E)", "in a transaction it cannot be");
+    assert_eq!(wire.ask(std::slice::from_ref(&asking)).await, "E(0A000) Z(E)", "in a transaction it cannot be");
     assert_eq!(wire.query("ROLLBACK").await, "C(ROLLBACK) Z(I)");
-    assert_eq!(wire.ask(&[use_of("s", &[])]).await, "2 D(1,2,3) C(SELECT 1) Z(I)");
+    assert_eq!(wire.ask(std::slice::from_ref(&asking)).await, "2 T D(1,2,3,4) C(SELECT 1) Z(I)");
     other.batch_execute(&format!("DROP TABLE {table}")).await.expect("it goes");
 }
 

@@ -103,7 +103,7 @@ async fn reset_returns_to_the_startup_packet(pg: Servers) {
         own.query("SET TimeZone = 'America/Lima'").await;
         assert!(plain.query(&show("TimeZone")).await.contains("D(UTC)"));
         let answer = own.query(reset).await;
-        assert!(answer.ends_with("Z(I)") && answer.starts_with("C("), "{reset}: {answer}");
+        assert!(answer.ends_with("Z(I)") && answer.contains("C("), "{reset}: {answer}");
         assert!(plain.query(&show("TimeZone")).await.contains("D(UTC)"), "{reset}");
         assert!(own.query(&show("TimeZone")).await.contains("D(Asia/Tokyo)"), "{reset}");
     }

@@ -1,0 +1,247 @@
+//! The same conversation twice: through pgweir, where three clients share servers, and straight to PostgreSQL, where
+//! each client has a server to itself. No client may be able to tell which one it is.
+//!
+//! Conversations are random and follow from their seed, which a failure names.
+
+use std::collections::BTreeMap;
+
+use crate::support::wire::{Frame, say};
+use crate::support::*;
+
+const CLIENTS: usize = 3;
+const STEPS: usize = 60;
+
+/// xorshift64*: the same numbers for the same seed, everywhere.
+struct Dice(u64);
+
+impl Dice {
+    fn new(seed: u64) -> Dice {
+        Dice(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
+    }
+
+    fn below(&mut self, limit: usize) -> usize {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        usize::try_from(self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33).expect("31 bits") % limit
+    }
+
+    fn one_of<'a>(&mut self, all: &[&'a str]) -> &'a str {
+        all[self.below(all.len())]
+    }
+}
+
+/// The unnamed statement is used behind its own Parse only: after a Parse that a server skipped, pgweir knows of none,
+/// while a server has the one before.
+const NAMES: &[&str] = &["a", "b", "c"];
+const PORTALS: &[&str] = &["", "", "", "p"];
+
+/// Statements for either protocol. `q` is SQL's own prepared statement, never the protocol's.
+const TEXTS: &[&str] = &[
+    "",
+    "SELECT 1",
+    "SELECT 2, 'two'",
+    "SELECT generate_series(1, 4)",
+    "SELECT * FROM diff_table ORDER BY 1 LIMIT 3",
+    "INSERT INTO diff_table VALUES (5) RETURNING n",
+    "SELEC",
+    "SELECT 1/(length(current_setting('TimeZone')) * 0)",
+    "SELECT no_such_column",
+    "BEGIN",
+    "BEGIN",
+    "COMMIT",
+    "COMMIT",
+    "ROLLBACK",
+    "ROLLBACK",
+    "SAVEPOINT s",
+    "ROLLBACK TO s",
+    "COMMIT AND CHAIN",
+    "SHOW TimeZone",
+    "SHOW DateStyle",
+    "SHOW application_name",
+    "SHOW standard_conforming_strings",
+    "SELECT 'a\\b'",
+    "SELECT current_setting('DateStyle'), current_setting('IntervalStyle')",
+    "SET TimeZone = 'Asia/Tokyo'",
+    "SET TimeZone TO 'America/Lima'",
+    "SET LOCAL TimeZone = 'Africa/Cairo'",
+    "SET DateStyle = 'German, DMY'",
+    "SET application_name = 'diff'",
+    "RESET ALL",
+    "COPY (SELECT generate_series(1, 3)) TO STDOUT",
+    "DO $$ BEGIN RAISE NOTICE 'n'; END $$",
+    "DROP TABLE IF EXISTS no_such_table",
+];
+
+/// What pins: rarer, since a pinned client shares nothing any more.
+const PINNING: &[&str] = &[
+    "SET work_mem = '9MB'",
+    "SHOW work_mem",
+    "CREATE TEMP TABLE diff_temp (n int)",
+    "SELECT count(*) FROM diff_temp",
+    "PREPARE q AS SELECT 'q'",
+    "EXECUTE q",
+    "RESET TimeZone",
+    "SET standard_conforming_strings = off",
+];
+
+/// By the simple protocol only. In the extended one a named DEALLOCATE is never refused, and what comes
+/// behind DISCARD ALL in its batch is refused under shared names.
+const SIMPLE: &[&str] = &["DEALLOCATE ALL", "DEALLOCATE a", "DEALLOCATE b", "DEALLOCATE q", "DISCARD ALL"];
+
+const PARAMETRIC: &[&str] = &["SELECT $1::int + 1", "SELECT $1::text || $1::text", "SELECT 10 / $1::int"];
+
+fn text(dice: &mut Dice) -> &'static str {
+    match dice.below(12) {
+        0 => dice.one_of(PINNING),
+        _ => dice.one_of(TEXTS),
+    }
+}
+
+fn extended(dice: &mut Dice) -> Vec<u8> {
+    let name = dice.one_of(NAMES);
+    let portal = dice.one_of(PORTALS);
+    match dice.below(10) {
+        0 => [say::parse("", text(dice)), say::bind("", "", &[]), say::execute("", 0)].concat(),
+        9 => [say::parse("", dice.one_of(PARAMETRIC)), say::describe(b'S', ""), say::bind(portal, "", &["7"])].concat(),
+        1 => say::parse(name, text(dice)),
+        2 => say::parse(name, dice.one_of(PARAMETRIC)),
+        3 => say::bind(portal, name, if dice.below(2) == 0 { &[] } else { &["7"] }),
+        4 => say::execute(portal, u32::try_from(dice.below(3)).expect("few")),
+        5 => say::describe(b'S', name),
+        6 => say::describe(b'P', portal),
+        7 => say::close(if dice.below(2) == 0 { b'S' } else { b'P' }, name),
+        _ => say::flush(),
+    }
+}
+
+/// Some messages, and how many ReadyForQuery they ask for. In a failed transaction only simple queries: a server that
+/// does not know a statement cannot be taught it there.
+fn turn(dice: &mut Dice, failed: bool) -> (Vec<u8>, usize) {
+    match dice.below(if failed { 5 } else { 10 }) {
+        0 if dice.below(4) == 0 => (say::query(dice.one_of(SIMPLE)), 1),
+        0..5 => (say::query(text(dice)), 1),
+        5 => (say::query(&format!("{}; {}", text(dice), text(dice))), 1),
+        6 => ([say::query("COPY diff_table FROM STDIN"), say::copy_data(b"1\n"), say::copy_done()].concat(), 1),
+        7 => {
+            // Batches that do not lean on one another: what a refused one taught is not known before its answer.
+            let batches = 2 + dice.below(3);
+            let one = |_| [say::run(text(dice)), say::run(text(dice)), say::sync()].concat();
+            ((0..batches).map(one).collect::<Vec<_>>().concat(), batches)
+        }
+        _ => {
+            let messages: Vec<_> = (0..1 + dice.below(6)).map(|_| extended(dice)).collect();
+            ([messages.concat(), say::sync()].concat(), 1)
+        }
+    }
+}
+
+/// One side of a conversation.
+struct Side {
+    wire: Wire,
+    /// What it was told of its settings. That it is told again what it knows is no difference.
+    parameters: BTreeMap<String, String>,
+    /// It is in a failed transaction.
+    failed: bool,
+}
+
+impl Side {
+    fn new(wire: Wire) -> Side {
+        let mut side = Side { wire, parameters: BTreeMap::new(), failed: false };
+        let greeting = std::mem::take(&mut side.wire.greeting);
+        greeting.iter().filter(|frame| frame.tag == b'S').for_each(|frame| side.note(frame));
+        // The two users have different names.
+        side.parameters.remove("session_authorization");
+        side
+    }
+
+    fn note(&mut self, frame: &Frame) {
+        let mut parts = frame.body.split(|&byte| byte == 0).map(|part| String::from_utf8_lossy(part).into_owned());
+        if let (Some(name), Some(value)) = (parts.next(), parts.next()) {
+            self.parameters.insert(name, value);
+        }
+    }
+
+    async fn answers(&mut self, count: usize) -> Vec<String> {
+        let mut all = Vec::new();
+        for _ in 0..count {
+            let frames = self.wire.answers().await;
+            self.failed = frames.last().is_some_and(|frame| frame.body == b"E");
+            let ended = frames.last().is_none_or(|frame| frame.tag != b'Z');
+            for frame in &frames {
+                match frame.tag {
+                    b'S' => self.note(frame),
+                    _ => all.push(seen(frame)),
+                }
+            }
+            if ended {
+                all.push("end".to_owned());
+                break;
+            }
+        }
+        all
+    }
+}
+
+/// What a client can see of an answer.
+fn seen(frame: &Frame) -> String {
+    match frame.tag {
+        // A server calls a shared statement by its shared name here; 26000 and 42P05 have the client's own.
+        b'E' if frame.field(b'M').starts_with("bind message") => frame.to_string(),
+        b'E' | b'N' => format!("{frame} {}", frame.field(b'M')),
+        b't' | b'T' => format!("{frame}{:?}", frame.body.len()),
+        _ => frame.to_string(),
+    }
+}
+
+async fn converse(proxy: &Proxy, pg: &Servers, seed: u64) {
+    let parameters = [("user", "app"), ("database", "test1"), ("application_name", "diff start")];
+    let mut pairs = Vec::new();
+    for _ in 0..CLIENTS {
+        let through = Wire::login_with(proxy, say::V3_0, &parameters).await;
+        let mut straight = Wire::open(pg.primary).await;
+        let own = [("user", "trust_user"), ("database", "test1"), ("application_name", "diff start")];
+        straight.send(&say::startup(say::V3_0, &own)).await;
+        straight.greet().await;
+        assert_eq!(straight.query("SET ROLE app").await, "C(SET) Z(I)");
+        pairs.push((Side::new(through), Side::new(straight)));
+    }
+    let mut dice = Dice::new(seed);
+    let mut told: Vec<Vec<String>> = vec![Vec::new(); CLIENTS];
+    for step in 0..STEPS {
+        let client = dice.below(CLIENTS);
+        let (through, straight) = &mut pairs[client];
+        let (bytes, count) = turn(&mut dice, straight.failed);
+        through.wire.send(&bytes).await;
+        straight.wire.send(&bytes).await;
+        let shown = String::from_utf8_lossy(&bytes).replace('\0', "·");
+        told[client].push(shown);
+        let expected = straight.answers(count).await;
+        let got = through.answers(count).await;
+        let of = format!("seed {seed}, step {step}, client {client} said {:#?}", told[client]);
+        assert_eq!(got, expected, "{of}");
+        assert_eq!(through.parameters, straight.parameters, "{of}");
+    }
+}
+
+async fn nobody_can_tell(pg: Servers) {
+    let direct = pg.direct("test1").await;
+    let sql = "CREATE TABLE IF NOT EXISTS diff_table (n int); GRANT ALL ON diff_table TO app; GRANT app TO trust_user";
+    direct.batch_execute(sql).await.expect("a table");
+    for first in [1_u64, 1_000] {
+        // Three servers for three clients: each of them may hold one, and they trade places.
+        let size = if first == 1 { "" } else { "\nmax_prepared_statements = 2" };
+        // What RESET leads back to is the server's own login, so that it has to be the same.
+        let setup = Setup::new(&pg).database("test1", "application_name = 'diff start'");
+        let proxy = setup.global(&format!("default_pool_size = 3{size}")).start().await;
+        let seeds = std::env::var("PGWEIR_TEST_SEEDS").ok().and_then(|seeds| seeds.parse().ok()).unwrap_or(40);
+        for seed in first..first + seeds {
+            converse(&proxy, &pg, seed).await;
+        }
+    }
+}
+
+tests! {
+    on both: [nobody_can_tell],
+    on 15: []
+}

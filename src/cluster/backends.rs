@@ -342,3 +342,67 @@ fn secret(ground: &Ground, database: &Database, user: &str) -> Secret {
         _ => ground.userlist.secret(user).cloned().unwrap_or(Secret::Missing),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::config::{self, Outside};
+
+    struct Nothing;
+
+    impl Outside for Nothing {
+        fn env(&self, _: &str) -> Option<String> {
+            None
+        }
+
+        fn read(&self, _: &Path) -> Result<String, String> {
+            Err("no such file".to_owned())
+        }
+    }
+
+    fn backends() -> Arc<Backends> {
+        let text = "[pgweir]\nauth_file = 'x'\n[databases.known]\nhost = '127.0.0.1'\nport = 1\n\
+                    [databases.'*']\nhost = '127.0.0.1'\nport = 1\n";
+        let parsed = config::parse(Path::new("p.toml"), text, &Nothing).expect("a sound file");
+        Backends::new(Ground {
+            config: Arc::new(parsed.config),
+            userlist: Arc::default(),
+            server_tls: None,
+            server_tls_stamp: Arc::default(),
+        })
+    }
+
+    #[tokio::test]
+    async fn pools_of_made_up_names_go_once_nobody_uses_them() {
+        let backends = backends();
+        let held = backends.pool("held", "ann");
+        for name in ["known", "made up", "another"] {
+            assert!(backends.pool(name, "ann").is_some());
+        }
+        backends.sweep();
+        let names = |backends: &Backends| {
+            let mut names: Vec<_> = backends.all().iter().map(|backed| backed.backend.database.clone()).collect();
+            names.sort();
+            names
+        };
+        assert_eq!(names(&backends), ["held", "known"]);
+        assert_eq!(backends.gauges.lock().len(), 3, "one for each database, one for the user");
+        drop(held);
+        backends.sweep();
+        assert_eq!(names(&backends), ["known"]);
+    }
+
+    #[tokio::test]
+    async fn a_pool_made_during_a_pause_follows_the_resume() {
+        let backends = backends();
+        backends.pause(true);
+        let backed = backends.pool("known", "ann").expect("a pool");
+        let seat = Arc::default();
+        let _waiting = backed.pool.checkout(&seat);
+        assert_eq!(backed.pool.census().dialling, 0);
+        backends.pause(false);
+        assert_eq!(backed.pool.census().dialling, 1);
+    }
+}

@@ -48,7 +48,10 @@ pub fn run(loaded: Loaded, log: log::Handle) -> Result<(), Fault> {
     };
     let runtime = builder.worker_threads(workers).enable_all().build();
     let runtime = runtime.map_err(|error| Fault(format!("cannot start the runtime: {error}")))?;
-    runtime.block_on(serve(loaded, log))
+    let served = runtime.block_on(serve(loaded, log));
+    // A name that is being looked up holds a thread: it is not waited for.
+    runtime.shutdown_timeout(LAST_WORDS);
+    served
 }
 
 async fn serve(loaded: Loaded, log: log::Handle) -> Result<(), Fault> {

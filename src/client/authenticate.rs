@@ -52,9 +52,13 @@ async fn plain(house: &House, talk: &mut Talk, user: &str, secret: Option<&Secre
     encode::authentication(&mut talk.out, 3, &[]);
     let message = answer(talk).await?;
     let password = message.body.strip_suffix(&[0]).unwrap_or(&message.body);
-    let (mock, _) = house.verifier(user, None);
-    let mock = Secret::Scram(mock);
-    verdict(md5::verify_plain(secret.unwrap_or(&mock), user, password))
+    // One derivation for everybody, so that time does not tell who exists or how a secret is stored.
+    let (verifier, genuine) = house.verifier(user, secret);
+    let derived = md5::verify_plain(&Secret::Scram(verifier), user, password);
+    verdict(match secret {
+        Some(stored) if !genuine => md5::verify_plain(stored, user, password),
+        _ => derived && genuine,
+    })
 }
 
 async fn md5_exchange(talk: &mut Talk, user: &str, secret: Option<&Secret>) -> Result<(), Error> {

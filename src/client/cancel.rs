@@ -7,7 +7,9 @@ use crate::server::{Raised, connect};
 pub async fn request(house: &House, pid: i32, secret: &[u8]) {
     let raised = house.entries.find(pid).and_then(|entry| entry.cancel(secret));
     match raised {
-        Some(raised) => send(raised).await,
+        // In a task of its own: a client that hangs up, or client_login_timeout, must not lower the gate before the
+        // server has closed its end.
+        Some(raised) => drop(tokio::spawn(send(raised)).await),
         None => tracing::debug!("cancel request for nothing that runs"),
     }
 }

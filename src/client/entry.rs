@@ -44,6 +44,9 @@ pub enum Order {
     TransactionTimeout,
 }
 
+/// Cancels on their way to one server; each is a connection to it. More than these would say nothing new.
+const CANCELS: usize = 4;
+
 const ORDERS: [Order; 7] = [
     Order::None,
     Order::CancelWait,
@@ -191,7 +194,8 @@ impl Entry {
             return None;
         }
         let target = self.target.lock();
-        target.as_ref().filter(|_| self.state() == State::Active).map(Gate::raise)
+        let busy = |gate: &&Arc<Gate>| self.state() == State::Active && gate.raised() < CANCELS;
+        target.as_ref().filter(busy).map(Gate::raise)
     }
 
     /// Raises the gate of the server at hand, to cancel what it runs for a client that is gone.

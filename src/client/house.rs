@@ -127,8 +127,9 @@ impl House {
         settings
     }
 
-    /// Forgets settings that nobody has any more; the janitor's work.
+    /// Forgets what nobody has any more; the janitor's work.
     pub fn sweep(&self) {
+        self.backends.sweep();
         self.settings.lock().retain(|settings| Arc::strong_count(settings) > 1);
         self.interner.sweep();
     }

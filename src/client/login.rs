@@ -13,6 +13,7 @@ use super::{Client, Who, cancel};
 use crate::cluster::backend::Reported;
 use crate::cluster::backends::Backed;
 use crate::config::{PoolMode, SslMode};
+use crate::control::Phase;
 use crate::error::{Error, Kind, Side};
 use crate::net::pipe::Pipe;
 use crate::net::stream::Stream;
@@ -47,13 +48,21 @@ pub async fn login(house: &Arc<House>, stream: Stream, address: String, id: u64)
     let present = house.count_in();
     let limit = house.backends.ground().config.global.client_login_timeout;
     let mut told = Told { address, id, user: String::new(), database: String::new() };
-    let work = let_in(house, stream, &mut told, present);
-    let outcome = match limit {
-        Some(limit) => tokio::time::timeout(limit, work).await.unwrap_or_else(|_| {
-            // The socket is dropped with the work: PgBouncer's text goes to the log only.
-            Err(Error::new(Kind::ClientLogin, Side::Client))
-        }),
-        None => work.await,
+    let work = async {
+        let work = let_in(house, stream, &mut told, present);
+        match limit {
+            Some(limit) => tokio::time::timeout(limit, work).await.unwrap_or_else(|_| {
+                // The socket is dropped with the work: PgBouncer's text goes to the log only.
+                Err(Error::new(Kind::ClientLogin, Side::Client))
+            }),
+            None => work.await,
+        }
+    };
+    let mut phase = house.phase.clone();
+    let outcome = tokio::select! {
+        biased;
+        outcome = work => outcome,
+        _ = phase.wait_for(|phase| *phase >= Phase::Draining) => Err(Error::new(Kind::ShuttingDown, Side::Proxy)),
     };
     match outcome {
         Ok(client) => client,
@@ -85,7 +94,7 @@ async fn let_in(
     told.user.clone_from(&wish.user);
     told.database.clone_from(&wish.database);
     match admit(house, &mut talk, &wish, present).await {
-        Ok(admitted) => welcome(house, talk, wish, admitted, told).await.map(Some),
+        Ok(admitted) => Ok(Some(welcome(house, talk, &wish, admitted, told))),
         Err(error) => Err(refuse(&mut talk, error).await),
     }
 }
@@ -247,7 +256,7 @@ struct Admitted {
 }
 
 async fn admit(house: &Arc<House>, talk: &mut Talk, wish: &Wish, mut present: Present) -> Result<Admitted, Error> {
-    if *house.phase.borrow() > crate::control::Phase::Running {
+    if *house.phase.borrow() > Phase::Running {
         return Err(Error::new(Kind::ShuttingDown, Side::Proxy));
     }
     let limit = house.backends.ground().config.global.max_client_conn;
@@ -255,16 +264,25 @@ async fn admit(house: &Arc<House>, talk: &mut Talk, wish: &Wish, mut present: Pr
         return Err(Error::new(Kind::MaxClients, Side::Client));
     }
     let keys = authenticate(house, talk, &wish.user).await?;
-    // Only now may a client learn which databases there are.
-    let found = house.backends.pool(&wish.database, &wish.user);
-    let backed = found.ok_or_else(|| Error::new(Kind::NoDatabase, Side::Client).about(&wish.database))?;
-    present.enter(&wish.database, &wish.user)?;
-    if let Some(keys) = keys.filter(|_| backed.backend.credentials.user == wish.user) {
-        backed.backend.credentials.learn(keys);
-    }
     encode::authentication(&mut talk.out, 0, &[]);
-    let reported = reported(&backed).await?;
-    Ok(Admitted { backed, reported, present })
+    let mut entered = false;
+    loop {
+        // Only now may a client learn which databases there are.
+        let found = house.backends.pool(&wish.database, &wish.user);
+        let backed = found.ok_or_else(|| Error::new(Kind::NoDatabase, Side::Client).about(&wish.database))?;
+        if !std::mem::replace(&mut entered, true) {
+            present.enter(&wish.database, &wish.user)?;
+        }
+        if let Some(keys) = keys.clone().filter(|_| backed.backend.credentials.user == wish.user) {
+            backed.backend.credentials.learn(keys);
+        }
+        match reported(&backed).await {
+            Ok(reported) => return Ok(Admitted { backed, reported, present }),
+            // A reload came in between: there may be another pool.
+            Err(_) if backed.is_retired() => {}
+            Err(error) => return Err(error),
+        }
+    }
 }
 
 /// What servers of this pool report. The first client of a cold pool waits for a login to a server; later ones are told
@@ -303,14 +321,9 @@ async fn reported(backed: &Arc<Backed>) -> Result<Arc<Reported>, Error> {
     }
 }
 
-/// AuthenticationOk was written; what follows it to ReadyForQuery, and the client.
-async fn welcome(
-    house: &Arc<House>,
-    mut talk: Talk,
-    wish: Wish,
-    admitted: Admitted,
-    told: &Told,
-) -> Result<Box<Client>, Error> {
+/// AuthenticationOk was written; what follows it to ReadyForQuery, and the client, whose first act is to send it all.
+/// There is no wait here: an entry in the list is the client's to take out.
+fn welcome(house: &Arc<House>, mut talk: Talk, wish: &Wish, admitted: Admitted, told: &Told) -> Box<Client> {
     let Admitted { backed, reported, present } = admitted;
     let settings = house.share(followed(&reported).overlaid(&wish.settings));
     for (name, value) in reported.iter() {
@@ -329,10 +342,8 @@ async fn welcome(
         house.entries.add(|| i32::from_be_bytes(random()), |pid| Entry::new(pid, secret, house.epoch, timeouts));
     encode::backend_key_data(&mut talk.out, entry.pid, secret);
     encode::ready_for_query(&mut talk.out, TxStatus::Idle);
-    if let Err(error) = talk.flush().await {
-        house.entries.remove(entry.pid);
-        return Err(gone(error));
-    }
+    // A change of phase goes to those in the list; one from just before is taken over.
+    entry.enter_phase(*house.phase.borrow());
 
     let ground = house.backends.ground();
     let global = &ground.config.global;
@@ -344,19 +355,21 @@ async fn welcome(
         intern: house.interner.clone(),
         prepared: global.max_prepared_statements > 0,
     });
+    let mut to_client = Pipe::default();
+    to_client.author().append(&mut talk.out);
     let (stream, ahead) = talk.into_parts();
     let mut to_server = Pipe::default();
     // What a client sent behind its password without waiting.
     to_server.put_back(&ahead);
     let limit = global.max_packet_size.min(frame::MESSAGE_LIMIT);
-    let conversation = Conversation { stream, session, to_server, to_client: Pipe::default(), entry, limit };
+    let conversation = Conversation { stream, session, to_server, to_client, entry, limit };
     let who = Who { id: told.id, address: told.address.as_str().into(), since: Instant::now() };
     if global.log_connections {
         let Told { id, user, database, address } = told;
         let tls = conversation.stream.is_tls();
         tracing::info!(client = id, database, user, address, tls, "login attempt: accepted");
     }
-    Ok(Box::new(Client::new(conversation, Arc::clone(house), backed, who, mode, present)))
+    Box::new(Client::new(conversation, Arc::clone(house), backed, who, mode, present))
 }
 
 fn gone(error: std::io::Error) -> Error {

@@ -30,6 +30,9 @@ use relay::{Conversation, End, Idle};
 /// How long a client that is told goodbye may take to read it.
 const FAREWELL: Duration = Duration::from_secs(2);
 
+/// How long the cancel of what runs for a client that left may keep the server's place.
+const ABANDON: Duration = Duration::from_secs(10);
+
 /// A logged-in client.
 pub struct Client {
     pub conversation: Conversation,
@@ -63,6 +66,8 @@ enum Waited {
     Lease(Lease<Server>),
     /// Cancelled: the client stays.
     Refused(Error),
+    /// A reload replaced the pool: the client looks for another one.
+    Retired,
     Leave(Leave),
 }
 
@@ -107,9 +112,12 @@ impl Client {
                 Waited::Lease(lease) => lease,
                 Waited::Leave(leave) => return Some(leave),
                 Waited::Refused(error) => {
+                    self.conversation.entry.enter(State::Idle);
                     self.conversation.refuse(&error);
                     return None;
                 }
+                // The frame still stands there, and the wait goes on in the other pool.
+                Waited::Retired => return None,
             },
         };
         let entry = &self.conversation.entry;
@@ -130,7 +138,7 @@ impl Client {
     /// At a transaction's start: a reload may have changed the limits or retired the pool.
     fn look_around(&mut self) -> Result<(), Error> {
         let generation = self.house.generation.load(Ordering::Relaxed);
-        if generation == self.generation {
+        if generation == self.generation && !self.backed.is_retired() {
             return Ok(());
         }
         self.generation = generation;
@@ -157,6 +165,7 @@ impl Client {
         }
         match waiting.poll(cx) {
             Poll::Ready(Ok(lease)) => return Poll::Ready(Waited::Lease(lease)),
+            Poll::Ready(Err(_)) if self.backed.is_retired() => return Poll::Ready(Waited::Retired),
             Poll::Ready(Err(error)) => return Poll::Ready(Waited::Leave(Leave::Fail(error))),
             Poll::Pending => {}
         }
@@ -166,6 +175,10 @@ impl Client {
             }
             Order::QueryWait => return Poll::Ready(Waited::Leave(Leave::Fail(self.why_waiting()))),
             _ => {}
+        }
+        // The tail of its last answer still goes out.
+        if self.conversation.drain_client(cx).is_err() {
+            return Poll::Ready(Waited::Leave(Leave::Gone));
         }
         // A client that leaves gives up its place; what it sends in the meantime stays in the buffer.
         let Conversation { to_server, stream, .. } = &mut self.conversation;
@@ -203,21 +216,21 @@ impl Client {
         let reusable = !matches!(&leave, Leave::Told) && !matches!(&leave, Leave::Fail(e) if e.side == Side::Server);
         let whole = !self.conversation.to_server.is_mid_frame()
             && !self.conversation.to_server.has_pending()
+            && !self.conversation.to_client.is_mid_frame()
             && !self.conversation.to_client.has_unjudged();
-        if reusable && whole && session.quiet() && session.pin().is_none() {
-            let queries = self.farewell_queries();
-            tokio::spawn(cleanup::run(lease, queries));
-        } else if reusable
-            && !session.quiet()
-            && let Some(raised) = self.conversation.entry.abandon()
-        {
+        let running = if reusable && !session.quiet() { self.conversation.entry.abandon() } else { None };
+        // Before anybody else can have the server.
+        self.conversation.entry.serve_end();
+        if let Some(raised) = running {
             // What runs for nobody is cancelled; the connection is closed either way.
             tokio::spawn(async move {
-                cancel::send(raised).await;
+                let _ = tokio::time::timeout(ABANDON, cancel::send(raised)).await;
                 drop(lease);
             });
+        } else if reusable && whole && session.quiet() && session.pin().is_none() {
+            let queries = self.farewell_queries();
+            tokio::spawn(cleanup::run(lease, queries));
         }
-        self.conversation.entry.serve_end();
         leave
     }
 

@@ -220,7 +220,7 @@ impl Conversation {
             Poll::Pending => Ok(self.to_server.pending() < before),
             // Why it closed may stand in what it sent before: that is read first.
             Poll::Ready(Err(_)) => {
-                self.to_server.clear();
+                self.to_server.lose_pending();
                 Ok(true)
             }
         }
@@ -246,7 +246,7 @@ impl Conversation {
     }
 
     /// Whether everything for the client is out.
-    fn drain_client(&mut self, cx: &mut Context<'_>) -> std::io::Result<bool> {
+    pub fn drain_client(&mut self, cx: &mut Context<'_>) -> std::io::Result<bool> {
         if !self.to_client.has_pending() {
             return Ok(true);
         }
@@ -270,6 +270,10 @@ impl Conversation {
 
     fn judge_client(&mut self, server: &mut Server) -> Result<(), Stop> {
         while !self.session.holds_client() && !self.to_server.in_frame() {
+            // A short Bind may call for a long Parse of ours, and a buffer holds thousands of them.
+            if self.to_server.is_heavy() {
+                break;
+            }
             let (staged, span, unjudged) = self.to_server.parts();
             let Some(header) = scan(unjudged, self.limit)? else { break };
             let Some(frame) = view(header, unjudged, Session::client_needs(&header)) else { break };

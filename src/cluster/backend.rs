@@ -10,10 +10,9 @@ use super::Cluster;
 use super::backends::Backends;
 use super::decide::Seen;
 use super::probe;
-use crate::config::Address;
-use crate::error::Error;
+use crate::error::{Error, Kind, Side};
 use crate::net::talk::Talk;
-use crate::pool::{Dialler, Permit, Pool};
+use crate::pool::{Dialler, Gauge, Permit, Pool};
 use crate::server::Server;
 use crate::server::connect::Route;
 use crate::server::login::{self, Credentials, LoggedIn, Plan};
@@ -51,11 +50,8 @@ impl Dialler<Server> for Behind {
         tokio::spawn(async move { backend.open(permit).await });
     }
 
-    fn make_room(&self, node: usize) {
-        let address = self.0.recipe.read().routes.get(node).map(|route| route.address.clone());
-        if let (Some(all), Some(address)) = (self.0.all.upgrade(), address) {
-            all.make_room(&self.0, &address);
-        }
+    fn make_room(&self, full: &Arc<Gauge>) -> bool {
+        self.0.all.upgrade().is_some_and(|all| all.make_room(&self.0, full))
     }
 }
 
@@ -83,7 +79,11 @@ impl Backend {
         let plan = self.plan(node).ok_or_else(|| Error::desync("the server is not in the config any more"))?;
         let outcome = login::login(&plan).await;
         match &self.cluster {
-            Some(cluster) => self.check_role(cluster, node, outcome).await,
+            Some(cluster) => {
+                let limit = plan.route.global.server_connect_timeout;
+                let checked = tokio::time::timeout(limit, self.check_role(cluster, node, outcome)).await;
+                checked.unwrap_or_else(|_| Err(Error::new(Kind::ServerGone, Side::Server).because("no answer")))
+            }
             None => outcome,
         }
     }
@@ -134,10 +134,6 @@ impl Backend {
         }
         Ok(found)
     }
-
-    pub fn address(&self, node: usize) -> Option<Address> {
-        self.recipe.read().routes.get(node).map(|route| route.address.clone())
-    }
 }
 
 /// A server's own answer ends the wait of everybody in the queue, unless it may change within moments: starting up or
@@ -145,7 +141,7 @@ impl Backend {
 fn is_final(error: &Error) -> bool {
     match &error.said {
         Some(said) => !["57P03", "53300", "57P01", "57P02"].contains(&said.sqlstate.as_str()),
-        None => error.kind == crate::error::Kind::ServerLogin,
+        None => error.kind == Kind::ServerLogin,
     }
 }
 

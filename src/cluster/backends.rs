@@ -11,9 +11,10 @@ use super::backend::{Backend, Behind, Recipe};
 use super::{Cluster, probe, same_watch};
 use crate::auth::{Secret, Userlist};
 use crate::config::{Address, Config, Database, Global, Target};
+use crate::error::{Error, Kind, Side};
 use crate::net::tls::Connector;
-use crate::pool::core::{Limits, Serving};
-use crate::pool::registry::Registry;
+use crate::pool::core::{Census, Limits, Serving};
+use crate::pool::registry::{Key, Registry};
 use crate::pool::{Caps, Gauge, Pool};
 use crate::server::Server;
 use crate::server::connect::Route;
@@ -29,12 +30,13 @@ pub struct Backed {
 
 impl Backed {
     pub fn is_retired(&self) -> bool {
-        self.retired.load(Ordering::Relaxed)
+        self.retired.load(Ordering::Acquire)
     }
 
+    /// Who waits in it is sent away, and looks for another pool or learns that there is none.
     fn retire(&self) {
-        self.retired.store(true, Ordering::Relaxed);
-        self.pool.recycle();
+        self.retired.store(true, Ordering::Release);
+        self.pool.retire(&Error::new(Kind::DatabaseRemoved, Side::Proxy));
     }
 }
 
@@ -45,7 +47,7 @@ pub struct Ground {
     pub userlist: Arc<Userlist>,
     pub server_tls: Option<Connector>,
     /// The bytes of the files that it was built from.
-    pub server_tls_stamp: Vec<Option<Vec<u8>>>,
+    pub server_tls_stamp: Arc<[Option<Vec<u8>>]>,
 }
 
 /// The pools, the caps that they share, and the clusters that they follow.
@@ -55,7 +57,8 @@ pub struct Backends {
     pools: Registry<Backed>,
     gauges: Mutex<HashMap<GaugeKey, Arc<Gauge>>>,
     clusters: Mutex<HashMap<String, Arc<Cluster>>>,
-    paused: AtomicBool,
+    /// Held while a pool is added, so that none misses a RESUME.
+    paused: Mutex<bool>,
 }
 
 /// Caps count per server.
@@ -73,7 +76,7 @@ impl Backends {
             pools: Registry::default(),
             gauges: Mutex::default(),
             clusters: Mutex::default(),
-            paused: AtomicBool::new(false),
+            paused: Mutex::new(false),
         })
     }
 
@@ -83,17 +86,36 @@ impl Backends {
 
     /// The pool for a client of this user in this database (the config's name); None if the config does not know it.
     pub fn pool(&self, name: &str, client_user: &str) -> Option<Arc<Backed>> {
-        let ground = self.ground();
-        let database = ground.config.database(name)?;
-        let user = database.user.as_deref().unwrap_or(client_user);
-        let key = (name.to_owned(), user.to_owned());
-        if let Some(found) = self.pools.get(&key) {
-            return Some(found);
+        loop {
+            let ground = self.ground();
+            let database = ground.config.database(name)?;
+            let user = database.user.as_deref().unwrap_or(client_user);
+            let key = (name.to_owned(), user.to_owned());
+            if let Some(found) = self.pools.get(&key) {
+                return Some(found);
+            }
+            // Made outside the registry's lock, since a pool may begin to dial at once; of two made at the same moment
+            // the second one is dropped unused.
+            let made = self.make(&ground, name, database, user);
+            let found = self.add(key.clone(), made);
+            if self.is_current(&ground) {
+                return Some(found);
+            }
+            // A reload came in between and may not have seen it.
+            self.pools.remove(&key);
+            found.retire();
         }
-        // Made outside the registry's lock, since a pool may begin to dial at once; of two made at the same moment the
-        // second one is dropped unused.
-        let made = self.make(&ground, name, database, user);
-        Some(self.pools.or_make(key, || made))
+    }
+
+    fn add(&self, key: Key, made: Arc<Backed>) -> Arc<Backed> {
+        let paused = self.paused.lock();
+        let found = self.pools.or_make(key, || made);
+        found.pool.pause(*paused);
+        found
+    }
+
+    fn is_current(&self, ground: &Ground) -> bool {
+        Arc::ptr_eq(&ground.config, &self.ground.read().config)
     }
 
     fn make(&self, ground: &Ground, name: &str, database: &Database, user: &str) -> Arc<Backed> {
@@ -117,7 +139,7 @@ impl Backends {
         if let Some(cluster) = cluster {
             cluster.join(&pool);
         }
-        pool.pause(self.paused.load(Ordering::Relaxed));
+        pool.pause(*self.paused.lock());
         Arc::new(Backed { pool, backend, retired: AtomicBool::new(false) })
     }
 
@@ -148,7 +170,10 @@ impl Backends {
         let global = &ground.config.global;
         let probe = ground.config.probe(database);
         let cluster = Cluster::new(servers, global.probe_failures, probe.is_some());
-        clusters.insert(name.to_owned(), Arc::clone(&cluster));
+        // One made from a config that a reload has just replaced serves its caller only.
+        if self.is_current(ground) {
+            clusters.insert(name.to_owned(), Arc::clone(&cluster));
+        }
         let Some(who) = probe else { return Some(cluster) };
         let secret = match &who.password {
             Some(password) => Secret::parse(&password.0),
@@ -180,20 +205,10 @@ impl Backends {
         }
     }
 
-    /// A cap is full: some other pool under it gives up an idle connection. Whoever waits is served when it closes.
-    pub fn make_room(&self, whose: &Backend, address: &Address) {
-        for (_, backed) in self.pools.all() {
-            let backend = &backed.backend;
-            let shares = backend.database == whose.database || backend.credentials.user == whose.credentials.user;
-            if !shares || std::ptr::eq(Arc::as_ptr(backend), whose) {
-                continue;
-            }
-            let nodes = backed.backend.recipe.read().routes.len();
-            let node = (0..nodes).find(|&node| backend.address(node).as_ref() == Some(address));
-            if node.is_some_and(|node| backed.pool.evict(node)) {
-                return;
-            }
-        }
+    /// A cap is full: some other pool under it gives up an idle connection. Whether there was one.
+    pub fn make_room(&self, whose: &Backend, full: &Arc<Gauge>) -> bool {
+        let others = self.pools.all().into_iter().filter(|(_, backed)| !std::ptr::eq(&*backed.backend, whose));
+        others.into_iter().any(|(_, backed)| backed.pool.evict(full))
     }
 
     /// The janitor's round over all pools.
@@ -203,9 +218,23 @@ impl Backends {
         }
     }
 
+    /// Forgets pools that clients brought into being by names of their own choice (`*`), once they hold no connection
+    /// and nobody uses them.
+    pub fn sweep(&self) {
+        let config = self.ground().config;
+        let named = |name: &str| config.databases.contains_key(name);
+        self.pools.retain(|(name, _), backed| {
+            let used = Arc::strong_count(backed) > 1 || backed.pool.census() != Census::default();
+            used || named(name)
+        });
+        self.clusters.lock().retain(|name, cluster| named(name) || Arc::strong_count(cluster) > 1);
+        self.gauges.lock().retain(|_, gauge| Arc::strong_count(gauge) > 1);
+    }
+
     /// PAUSE and RESUME of everything.
     pub fn pause(&self, paused: bool) {
-        self.paused.store(paused, Ordering::Relaxed);
+        let mut now = self.paused.lock();
+        *now = paused;
         for (_, backed) in self.pools.all() {
             backed.pool.pause(paused);
         }
@@ -240,11 +269,18 @@ impl Backends {
     }
 
     fn drop_changed_clusters(&self, old: &Ground, new: &Ground) {
-        self.clusters.lock().retain(|name, _| match (old.config.database(name), new.config.database(name)) {
+        self.clusters.lock().retain(|name, cluster| match (old.config.database(name), new.config.database(name)) {
             (Some(before), Some(now)) => {
-                same_watch((&old.config, before), (&new.config, now)) && old.server_tls == new.server_tls
+                let same = same_watch((&old.config, before), (&new.config, now)) && old.server_tls == new.server_tls;
+                if !same {
+                    cluster.retire();
+                }
+                same
             }
-            _ => false,
+            _ => {
+                cluster.retire();
+                false
+            }
         });
     }
 }
@@ -304,5 +340,69 @@ fn secret(ground: &Ground, database: &Database, user: &str) -> Secret {
     match (&database.user, &database.password) {
         (Some(forced), Some(password)) if forced == user => Secret::parse(&password.0),
         _ => ground.userlist.secret(user).cloned().unwrap_or(Secret::Missing),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::config::{self, Outside};
+
+    struct Nothing;
+
+    impl Outside for Nothing {
+        fn env(&self, _: &str) -> Option<String> {
+            None
+        }
+
+        fn read(&self, _: &Path) -> Result<String, String> {
+            Err("no such file".to_owned())
+        }
+    }
+
+    fn backends() -> Arc<Backends> {
+        let text = "[pgweir]\nauth_file = 'x'\n[databases.known]\nhost = '127.0.0.1'\nport = 1\n\
+                    [databases.'*']\nhost = '127.0.0.1'\nport = 1\n";
+        let parsed = config::parse(Path::new("p.toml"), text, &Nothing).expect("a sound file");
+        Backends::new(Ground {
+            config: Arc::new(parsed.config),
+            userlist: Arc::default(),
+            server_tls: None,
+            server_tls_stamp: Arc::default(),
+        })
+    }
+
+    #[tokio::test]
+    async fn pools_of_made_up_names_go_once_nobody_uses_them() {
+        let backends = backends();
+        let held = backends.pool("held", "ann");
+        for name in ["known", "made up", "another"] {
+            assert!(backends.pool(name, "ann").is_some());
+        }
+        backends.sweep();
+        let names = |backends: &Backends| {
+            let mut names: Vec<_> = backends.all().iter().map(|backed| backed.backend.database.clone()).collect();
+            names.sort();
+            names
+        };
+        assert_eq!(names(&backends), ["held", "known"]);
+        assert_eq!(backends.gauges.lock().len(), 3, "one for each database, one for the user");
+        drop(held);
+        backends.sweep();
+        assert_eq!(names(&backends), ["known"]);
+    }
+
+    #[tokio::test]
+    async fn a_pool_made_during_a_pause_follows_the_resume() {
+        let backends = backends();
+        backends.pause(true);
+        let backed = backends.pool("known", "ann").expect("a pool");
+        let seat = Arc::default();
+        let _waiting = backed.pool.checkout(&seat);
+        assert_eq!(backed.pool.census().dialling, 0);
+        backends.pause(false);
+        assert_eq!(backed.pool.census().dialling, 1);
     }
 }

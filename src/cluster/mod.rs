@@ -1,5 +1,6 @@
 //! The servers of one `servers` list: watched, judged, and the judgement published to the pools in front of them.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
@@ -24,6 +25,8 @@ pub struct Cluster {
     pools: Mutex<Vec<Weak<Pool<Server>>>>,
     /// Somebody asks the servers for their role; without, roles show when connections are opened.
     probed: bool,
+    /// A reload replaced it: nobody asks its servers any more.
+    retired: AtomicBool,
 }
 
 impl Cluster {
@@ -34,7 +37,16 @@ impl Cluster {
             topology: watch::Sender::new(Arc::new(topology)),
             pools: Mutex::new(Vec::new()),
             probed,
+            retired: AtomicBool::new(false),
         })
+    }
+
+    pub fn retire(&self) {
+        self.retired.store(true, Ordering::Relaxed);
+    }
+
+    pub fn is_retired(&self) -> bool {
+        self.retired.load(Ordering::Relaxed)
     }
 
     pub fn topology(&self) -> Arc<Topology> {
@@ -57,6 +69,7 @@ impl Cluster {
 
     /// A pool that follows this cluster from now on.
     pub fn join(&self, pool: &Arc<Pool<Server>>) {
+        let _in_order = self.decider.lock();
         let mut pools = self.pools.lock();
         pools.retain(|pool| pool.strong_count() > 0);
         pools.push(Arc::downgrade(pool));
@@ -64,10 +77,12 @@ impl Cluster {
         pool.serve(self.serving());
     }
 
-    /// Takes a look at a server into account and, if it changes who is primary, tells the pools.
+    /// Takes a look at a server into account and, if it changes who is primary, tells the pools. The decider's lock is
+    /// held to the end: of two changes at the same moment the later one must be told last.
     pub fn see(&self, node: usize, seen: Seen) {
-        let before = self.topology().primary();
-        let Some(changed) = self.decider.lock().see(node, seen) else { return };
+        let mut decider = self.decider.lock();
+        let before = decider.topology().primary();
+        let Some(changed) = decider.see(node, seen) else { return };
         let after = changed.primary();
         report(&changed, node);
         self.topology.send_replace(Arc::new(changed));

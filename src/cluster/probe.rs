@@ -29,7 +29,7 @@ pub async fn watch(cluster: Weak<Cluster>, plan: Plan, interval: Duration, timeo
                 Seen::Failed
             }
         };
-        let Some(cluster) = cluster.upgrade() else { return };
+        let Some(cluster) = cluster.upgrade().filter(|cluster| !cluster.is_retired()) else { return };
         cluster.see(plan.node, seen);
         drop(cluster);
         tokio::time::sleep(interval).await;

@@ -150,7 +150,16 @@ impl Pipe {
         }
     }
 
+    /// So much was authored, or folded into it, that all of it must be written before more is read or judged: the rest
+    /// of a partly written `staged` is not moved to its front, so its whole length counts.
+    pub fn is_heavy(&self) -> bool {
+        self.staged.len() >= LARGE
+    }
+
     fn make_room(&mut self) -> bool {
+        if self.is_heavy() {
+            return false;
+        }
         if self.done == self.end {
             self.rewind();
             if self.bulk && self.buffer.len() < LARGE {
@@ -241,8 +250,60 @@ impl Pipe {
         true
     }
 
-    /// Forgets everything: the peer is gone.
-    pub fn clear(&mut self) {
-        *self = Pipe::default();
+    /// Nobody takes what is written any more. Where frames begin is still known, so that what comes is judged rightly.
+    pub fn lose_pending(&mut self) {
+        self.staged.clear();
+        self.staged_done = 0;
+        self.done = self.judged;
+        self.void += std::mem::take(&mut self.through);
+        self.rest();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::task::Waker;
+
+    use tokio::io::AsyncWriteExt;
+
+    use super::*;
+
+    #[test]
+    fn a_frame_whose_head_was_lost_is_lost_to_its_end() {
+        let mut pipe = Pipe::default();
+        pipe.put_back(b"headfram");
+        pipe.pass(10);
+        pipe.lose_pending();
+        assert!(!pipe.has_pending() && pipe.is_mid_frame());
+        pipe.put_back(b"e.next");
+        assert!(!pipe.in_frame());
+        assert_eq!((pipe.unjudged(), pipe.pending()), (&b"next"[..], 0));
+    }
+
+    /// Small pieces behind something authored are folded into it: a peer that does not read must not make that grow.
+    #[tokio::test]
+    async fn what_is_authored_is_bounded_while_the_peer_does_not_read() {
+        let (near, _stuck) = tokio::net::UnixStream::pair().expect("a pair");
+        let (source, mut feed) = tokio::net::UnixStream::pair().expect("a pair");
+        let (mut to, mut from) = (Stream::Unix(near), Stream::Unix(source));
+        let mut cx = Context::from_waker(Waker::noop());
+        let mut pipe = Pipe::default();
+        pipe.author().extend_from_slice(b"authored");
+        let mut full = false;
+        for _ in 0..4096 {
+            feed.write_all(&[b'x'; 1000]).await.expect("room");
+            tokio::task::yield_now().await;
+            match pipe.poll_fill(&mut from, &mut cx) {
+                Poll::Ready(Ok(Read::Bytes)) => pipe.pass(pipe.unjudged().len()),
+                Poll::Ready(Ok(Read::Full)) => {
+                    full = true;
+                    break;
+                }
+                _ => {}
+            }
+            pipe.author().push(b'a');
+            let _ = pipe.poll_drain(&mut to, &mut cx);
+        }
+        assert!(full && pipe.pending() < 2 * LARGE, "pending: {}", pipe.pending());
     }
 }

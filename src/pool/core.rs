@@ -227,6 +227,14 @@ impl<T, W> Core<T, W> {
         }
     }
 
+    /// A dial that `next_dial` counted was not begun.
+    pub fn not_dialled(&mut self, node: usize) {
+        if let Some(node) = self.nodes.get_mut(node) {
+            node.dialling = node.dialling.saturating_sub(1);
+            node.open = node.open.saturating_sub(1);
+        }
+    }
+
     /// A dial failed: how long nobody should dial this node.
     pub fn dial_failed(&mut self, node: usize, now: Instant) -> Duration {
         let cap = self.limits.retry_cap.max(RETRY_FIRST);
@@ -298,13 +306,15 @@ impl<T, W> Core<T, W> {
         let Limits { lifetime, idle_timeout, min_size, size, .. } = self.limits;
         let mut gone = Vec::new();
         for node in &mut self.nodes {
+            let mut left = node.open;
             while let Some(oldest) = node.idle.front() {
                 let idle = now.saturating_duration_since(oldest.since);
-                let too_many = size != 0 && node.open > size + self.limits.reserve + gone.len();
-                let idle_out = node.open > min_size + gone.len() && idle_timeout.is_some_and(|limit| idle >= limit);
+                let too_many = size != 0 && left > size + self.limits.reserve;
+                let idle_out = left > min_size && idle_timeout.is_some_and(|limit| idle >= limit);
                 if !idle_out && !too_many {
                     break;
                 }
+                left -= 1;
                 gone.extend(node.idle.pop_front().map(|idle| idle.it));
             }
             let aged = |idle: &Idle<T>| !lifetime.is_zero() && now.saturating_duration_since(idle.born) >= lifetime;
@@ -488,6 +498,21 @@ mod tests {
         }
         assert_eq!(core.expired(now + Duration::from_secs(599)), Vec::<u32>::new());
         assert_eq!(core.expired(now + Duration::from_secs(600)), vec![1, 2]);
+    }
+
+    #[test]
+    fn each_node_shrinks_to_its_own_minimum() {
+        let now = Instant::now();
+        let mut core: Core<u32, &str> =
+            Core::new(2, Serving::Any { balance: true }, Limits { min_size: 1, ..limits(3) });
+        for it in 0..6 {
+            core.join("x", now);
+            let node = core.next_dial(now).expect("room on both");
+            core.dialled(node);
+            core.dismiss();
+            core.put(node, 0, it, now, now);
+        }
+        assert_eq!(core.expired(now + Duration::from_secs(600)).len(), 4);
     }
 
     #[test]

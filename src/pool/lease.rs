@@ -138,11 +138,20 @@ pub struct Seat<T: Lent> {
     state: Mutex<Given<T>>,
 }
 
-enum Given<T: Lent> {
+pub(super) enum Given<T: Lent> {
     Lease(Lease<T>),
     Nothing,
     Refusal(Error),
     Waiting(Waker),
+}
+
+impl<T: Lent> Given<T> {
+    /// Wakes who waited. Whatever else stood there is dropped: not under the pool's lock, which a lease takes.
+    pub(super) fn wake(self) {
+        if let Given::Waiting(waker) = self {
+            waker.wake();
+        }
+    }
 }
 
 impl<T: Lent> Default for Seat<T> {
@@ -152,28 +161,25 @@ impl<T: Lent> Default for Seat<T> {
 }
 
 impl<T: Lent> Seat<T> {
-    /// A new wait begins.
-    pub(super) fn sit(&self) {
-        *self.state.lock() = Given::Nothing;
+    /// Given while the pool's lock is held, in one step with leaving the queue: who gives up a place finds either the
+    /// place or what was given. Returns what stood there, to be woken once the lock is gone.
+    #[must_use]
+    pub(super) fn give(&self, lease: Lease<T>) -> Given<T> {
+        self.set(Given::Lease(lease))
     }
 
-    pub(super) fn give(&self, lease: Lease<T>) {
-        self.end(Given::Lease(lease));
+    /// The same for a refusal.
+    #[must_use]
+    pub(super) fn refuse(&self, error: Error) -> Given<T> {
+        self.set(Given::Refusal(error))
     }
 
-    pub(super) fn refuse(&self, error: Error) {
-        self.end(Given::Refusal(error));
+    fn set(&self, given: Given<T>) -> Given<T> {
+        std::mem::replace(&mut *self.state.lock(), given)
     }
 
-    fn end(&self, given: Given<T>) {
-        let before = std::mem::replace(&mut *self.state.lock(), given);
-        if let Given::Waiting(waker) = before {
-            waker.wake();
-        }
-    }
-
-    fn take(&self) -> Given<T> {
-        std::mem::replace(&mut *self.state.lock(), Given::Nothing)
+    pub(super) fn take(&self) -> Given<T> {
+        self.set(Given::Nothing)
     }
 }
 

@@ -77,8 +77,8 @@ pub type Caps = Vec<Arc<Gauge>>;
 pub trait Dialler<T: Lent>: Send + Sync + 'static {
     /// Starts one dial and returns at once; the permit comes back by `Permit::deliver`, `fail`, or by being dropped.
     fn dial(&self, permit: Permit<T>);
-    /// A cap is reached: another pool should give up an idle connection to this node.
-    fn make_room(&self, node: usize);
+    /// A cap is reached: another pool that counts against it should give up an idle connection. Whether one did.
+    fn make_room(&self, full: &Arc<Gauge>) -> bool;
 }
 
 /// Connections of one user to one database.
@@ -101,10 +101,11 @@ impl<T: Lent> Pool<T> {
 
     /// A live idle connection, or a place in the queue.
     pub fn checkout(self: &Arc<Self>, seat: &Arc<Seat<T>>) -> Checkout<T> {
+        // Nobody but this client uses its seat: nothing is left on it from the last wait.
+        drop(seat.take());
         loop {
             let mut core = self.core.lock();
             let Some((node, it)) = core.take() else {
-                seat.sit();
                 let ticket = core.join(Arc::clone(seat), Instant::now());
                 drop(core);
                 self.pump();
@@ -123,11 +124,15 @@ impl<T: Lent> Pool<T> {
         loop {
             let mut core = self.core.lock();
             let Some(node) = core.next_dial(Instant::now()) else { return };
-            if !self.enter_caps(node) {
-                core.dialled(node);
-                core.closed(node);
+            if let Some(full) = self.enter_caps(node) {
+                core.not_dialled(node);
+                // Not for the minimum's sake: two pools under one cap would take turns at closing each other's.
+                let wanted = core.census().waiting > 0;
                 drop(core);
-                return self.dialler.make_room(node);
+                if wanted && self.dialler.make_room(full) {
+                    continue;
+                }
+                return;
             }
             let permit = Permit::new(Arc::clone(self), node, core.epoch(node)).on_its_way();
             drop(core);
@@ -135,22 +140,29 @@ impl<T: Lent> Pool<T> {
         }
     }
 
-    /// Counts one connection against each cap, or against none if one is full.
-    fn enter_caps(&self, node: usize) -> bool {
+    /// Counts one connection against each cap, or against none and returns the one that is full.
+    fn enter_caps(&self, node: usize) -> Option<&Arc<Gauge>> {
         let caps = &self.caps[node];
-        let Some(full) = caps.iter().position(|gauge| !gauge.acquire()) else { return true };
+        let full = caps.iter().position(|gauge| !gauge.acquire())?;
         caps[..full].iter().for_each(|gauge| gauge.release());
-        false
+        caps.get(full)
     }
 
     /// A clean connection: to the first in the queue, else among the idle ones.
     fn put(self: &Arc<Self>, lease: Lease<T>) {
         let Some((it, permit)) = lease.take_apart() else { return };
         let born = it.born();
-        let put = self.core.lock().put(permit.node(), permit.epoch(), it, born, Instant::now());
-        match put {
-            Put::Close(it) => drop(it),
-            Put::Hand(seat, it) => seat.give(Lease::new(it, permit)),
+        let mut core = self.core.lock();
+        match core.put(permit.node(), permit.epoch(), it, born, Instant::now()) {
+            Put::Close(it) => {
+                drop(core);
+                drop(it);
+            }
+            Put::Hand(seat, it) => {
+                let before = seat.give(Lease::new(it, permit));
+                drop(core);
+                before.wake();
+            }
             Put::Kept => permit.leave_counted(),
         }
     }
@@ -161,16 +173,19 @@ impl<T: Lent> Pool<T> {
             let mut core = self.core.lock();
             let Some((seat, node, it)) = core.match_up() else { break };
             let permit = Permit::new(Arc::clone(self), node, core.epoch(node));
+            let before = seat.give(Lease::new(it, permit));
             drop(core);
-            seat.give(Lease::new(it, permit));
+            before.wake();
         }
         self.pump();
     }
 
     /// Everybody in the queue is told why there is no connection.
     pub fn dismiss(&self, error: &Error) {
-        let seats = self.core.lock().dismiss();
-        seats.iter().for_each(|seat| seat.refuse(error.clone()));
+        let mut core = self.core.lock();
+        let before: Vec<_> = core.dismiss().iter().map(|seat| seat.refuse(error.clone())).collect();
+        drop(core);
+        before.into_iter().for_each(lease::Given::wake);
     }
 
     /// Other nodes serve from now on.
@@ -192,6 +207,14 @@ impl<T: Lent> Pool<T> {
         self.discard(gone);
     }
 
+    /// It is replaced: its waiters are sent away with this error, and it keeps no connection any more.
+    pub fn retire(self: &Arc<Self>, error: &Error) {
+        self.lends_once.store(true, Ordering::Relaxed);
+        self.core.lock().limits.min_size = 0;
+        self.recycle();
+        self.dismiss(error);
+    }
+
     pub fn pause(self: &Arc<Self>, paused: bool) {
         self.core.lock().pause(paused);
         if !paused {
@@ -209,9 +232,10 @@ impl<T: Lent> Pool<T> {
         self.match_up();
     }
 
-    /// Gives up one idle connection to the node; whether there was one.
-    pub fn evict(&self, node: usize) -> bool {
-        let evicted = self.core.lock().evict(node);
+    /// Gives up one idle connection that counts against this cap; whether there was one.
+    pub fn evict(&self, full: &Arc<Gauge>) -> bool {
+        let counts = |node: &usize| self.caps[*node].iter().any(|gauge| Arc::ptr_eq(gauge, full));
+        let evicted = (0..self.caps.len()).filter(counts).find_map(|node| self.core.lock().evict(node));
         let found = evicted.is_some();
         self.discard(evicted.into_iter().collect());
         found
@@ -238,5 +262,163 @@ impl<T: Lent> Pool<T> {
     fn leave(&self, node: usize) {
         self.core.lock().closed(node);
         self.caps[node].iter().for_each(|gauge| gauge.release());
+    }
+}
+
+/// What stands idle has no permit that would give its place under the caps back.
+impl<T: Lent> Drop for Pool<T> {
+    fn drop(&mut self) {
+        let gone = self.core.get_mut().recycle_all();
+        self.discard(gone);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::task::{Context, Poll, Waker};
+    use std::time::Duration;
+
+    use super::*;
+    use crate::error::{Kind, Side};
+
+    struct Thing(Instant);
+
+    impl Lent for Thing {
+        type Proof = ();
+
+        fn alive(&mut self) -> bool {
+            true
+        }
+
+        fn born(&self) -> Instant {
+            self.0
+        }
+
+        fn node(&self) -> usize {
+            0
+        }
+
+        fn hindrance(&self) -> Option<Pin<Box<dyn Future<Output = bool> + Send>>> {
+            None
+        }
+    }
+
+    /// Dials at once, and asks the pools of `others` for room.
+    #[derive(Default)]
+    struct Instantly {
+        others: Vec<Arc<Pool<Thing>>>,
+        asked: Arc<AtomicUsize>,
+    }
+
+    impl Dialler<Thing> for Instantly {
+        fn dial(&self, permit: Permit<Thing>) {
+            permit.deliver(Box::new(Thing(Instant::now())), ());
+        }
+
+        fn make_room(&self, full: &Arc<Gauge>) -> bool {
+            self.asked.fetch_add(1, Ordering::Relaxed);
+            self.others.iter().any(|pool| pool.evict(full))
+        }
+    }
+
+    fn limits(size: usize) -> Limits {
+        Limits {
+            size,
+            min_size: 0,
+            reserve: 0,
+            reserve_after: Duration::from_secs(5),
+            round_robin: false,
+            lifetime: Duration::from_secs(3600),
+            idle_timeout: None,
+            retry_cap: Duration::from_secs(1),
+        }
+    }
+
+    fn pool(limits: Limits, caps: &[&Arc<Gauge>], dialler: Instantly) -> Arc<Pool<Thing>> {
+        let caps = caps.iter().map(|gauge| Arc::clone(gauge)).collect();
+        Pool::new(Serving::One(0), limits, vec![caps], Box::new(dialler))
+    }
+
+    fn lease(pool: &Arc<Pool<Thing>>) -> Option<Lease<Thing>> {
+        match pool.checkout(&Arc::default()) {
+            Checkout::Ready(lease) => Some(lease),
+            Checkout::Wait(mut waiting) => match waiting.poll(&mut Context::from_waker(Waker::noop())) {
+                Poll::Ready(lease) => lease.ok(),
+                Poll::Pending => None,
+            },
+        }
+    }
+
+    #[test]
+    fn a_place_given_up_while_it_is_served_loses_nothing() {
+        let pool = pool(limits(1), &[], Instantly::default());
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    let seat = Arc::default();
+                    for round in 0..20_000 {
+                        match pool.checkout(&seat) {
+                            Checkout::Ready(lease) => lease.release(()),
+                            Checkout::Wait(mut waiting) if round % 2 == 0 => {
+                                let polled = waiting.poll(&mut Context::from_waker(Waker::noop()));
+                                if let Poll::Ready(Ok(lease)) = polled {
+                                    lease.release(());
+                                }
+                            }
+                            Checkout::Wait(waiting) => drop(waiting),
+                        }
+                    }
+                    assert!(matches!(seat.take(), lease::Given::Nothing | lease::Given::Waiting(_)));
+                });
+            }
+        });
+        assert_eq!(pool.census(), Census { open: 1, idle: 1, dialling: 0, waiting: 0 });
+    }
+
+    #[test]
+    fn a_pool_that_goes_gives_its_places_under_the_caps_back() {
+        let cap = Arc::new(Gauge::new(1));
+        let pool = pool(limits(1), &[&cap], Instantly::default());
+        lease(&pool).expect("a connection").release(());
+        assert_eq!(cap.count(), 1);
+        drop(pool);
+        assert_eq!(cap.count(), 0);
+    }
+
+    #[test]
+    fn room_is_made_by_a_pool_under_the_cap_that_is_full_and_used_at_once() {
+        let (full, roomy) = (Arc::new(Gauge::new(1)), Arc::new(Gauge::new(9)));
+        let unrelated = pool(limits(1), &[&roomy], Instantly::default());
+        let related = pool(limits(1), &[&full, &roomy], Instantly::default());
+        lease(&unrelated).expect("a connection").release(());
+        lease(&related).expect("a connection").release(());
+        let others = vec![Arc::clone(&unrelated), Arc::clone(&related)];
+        let needy = pool(limits(1), &[&roomy, &full], Instantly { others, ..Instantly::default() });
+        let _held = lease(&needy).expect("the place that was made");
+        assert_eq!((unrelated.census().open, related.census().open), (1, 0));
+        assert_eq!((full.count(), roomy.count()), (1, 2));
+    }
+
+    #[test]
+    fn nobody_makes_room_for_a_minimum() {
+        let cap = Arc::new(Gauge::new(1));
+        let dialler = Instantly::default();
+        let asked = Arc::clone(&dialler.asked);
+        let pool = pool(Limits { min_size: 2, ..limits(2) }, &[&cap], dialler);
+        pool.tend();
+        assert_eq!((pool.census().open, asked.load(Ordering::Relaxed)), (1, 0));
+    }
+
+    #[test]
+    fn a_retired_pool_sends_its_waiters_away_and_keeps_nothing() {
+        let pool = pool(Limits { min_size: 1, ..limits(1) }, &[], Instantly::default());
+        let held = lease(&pool).expect("a connection");
+        let seat = Arc::default();
+        let Checkout::Wait(mut waiting) = pool.checkout(&seat) else { panic!("the pool is full") };
+        pool.retire(&Error::new(Kind::DatabaseRemoved, Side::Proxy));
+        let polled = waiting.poll(&mut Context::from_waker(Waker::noop()));
+        assert!(matches!(polled, Poll::Ready(Err(error)) if error.kind == Kind::DatabaseRemoved));
+        held.release(());
+        assert_eq!(pool.census(), Census::default());
     }
 }

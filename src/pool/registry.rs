@@ -32,6 +32,11 @@ impl<V> Registry<V> {
         self.map.remove(key).map(|(_, value)| value)
     }
 
+    /// `keep` must not come back to the registry.
+    pub fn retain(&self, mut keep: impl FnMut(&Key, &Arc<V>) -> bool) {
+        self.map.retain(|key, value| keep(key, value));
+    }
+
     pub fn all(&self) -> Vec<(Key, Arc<V>)> {
         self.map.iter().map(|entry| (entry.key().clone(), Arc::clone(&entry))).collect()
     }

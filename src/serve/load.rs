@@ -125,11 +125,11 @@ fn problem(file: &Path, line: usize, key: &str, expected: String) -> Problem {
 }
 
 /// The bytes of the files that a `server_tls_*` table names.
-pub type Stamp = Vec<Option<Vec<u8>>>;
+pub type Stamp = Arc<[Option<Vec<u8>>]>;
 
 fn stamp(tls: &Tls) -> Stamp {
     let files = [&tls.ca_file, &tls.cert_file, &tls.key_file];
-    files.map(|file| file.as_ref().and_then(|path| std::fs::read(path).ok())).into()
+    files.map(|file| file.as_ref().and_then(|path| std::fs::read(path).ok())).into_iter().collect()
 }
 
 fn same_files(before: &Ground, tls: &Tls) -> bool {

@@ -1,7 +1,7 @@
 //! A logged-in PostgreSQL connection: what a pool lends.
 
-use std::future::Future;
-use std::pin::Pin;
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, Waker};
@@ -58,8 +58,13 @@ impl Gate {
         Raised(Arc::clone(self))
     }
 
+    /// How many cancels are on their way.
+    pub fn raised(&self) -> usize {
+        self.up.load(Ordering::SeqCst)
+    }
+
     pub fn is_up(&self) -> bool {
-        self.up.load(Ordering::SeqCst) > 0
+        self.raised() > 0
     }
 
     /// Ends when no cancel is under way. Cancel-safe.
@@ -90,10 +95,9 @@ impl Drop for Raised {
 impl Server {
     /// What arrived on an idle connection. Notices and changed parameters are absorbed; anything else, and an end,
     /// means that it is not to be used any more (PROTOCOL 16).
-    fn absorb(&mut self) -> bool {
+    fn absorb(&mut self, cx: &mut Context<'_>) -> bool {
         let mut bytes = [0; 1024];
-        let mut cx = Context::from_waker(Waker::noop());
-        match self.stream.poll_read(&mut cx, &mut bytes) {
+        match self.stream.poll_read(cx, &mut bytes) {
             Poll::Pending => true,
             Poll::Ready(Ok(n)) if n > 0 => self.absorb_frames(bytes.get(..n).unwrap_or_default()),
             Poll::Ready(_) => false,
@@ -129,12 +133,14 @@ impl Lent for Server {
     type Proof = Settled;
 
     /// The kernel's report since the last read is looked at; a system call is made only if there is something.
+    /// A task that has used up its turn is told Pending whatever there is; the look is taken all the same.
     fn alive(&mut self) -> bool {
         let mut cx = Context::from_waker(Waker::noop());
-        match self.stream.poll_readable(&mut cx) {
-            Poll::Pending => true,
-            Poll::Ready(_) => self.absorb(),
-        }
+        let look = poll_fn(|cx| match self.stream.poll_readable(cx) {
+            Poll::Pending => Poll::Ready(true),
+            Poll::Ready(_) => Poll::Ready(self.absorb(cx)),
+        });
+        pin!(tokio::task::unconstrained(look)).poll(&mut cx) == Poll::Ready(true)
     }
 
     fn born(&self) -> Instant {

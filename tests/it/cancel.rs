@@ -50,6 +50,23 @@ async fn a_query_in_the_queue(pg: Servers) {
     direct.batch_execute(&format!("DROP TABLE {table}")).await.expect("it goes");
 }
 
+/// The time in the queue that a cancel ended does not count towards the next one's query_wait_timeout.
+async fn the_next_wait_is_a_new_one(pg: Servers) {
+    let proxy = Setup::new(&pg).global("default_pool_size = 1\nquery_wait_timeout = '2s'").start().await;
+    let holder = proxy.app().await;
+    holder.batch_execute("BEGIN").await.expect("the server");
+    let mut wire = logged_in(&proxy, say::V3_0).await;
+    wire.send(&say::query("SELECT 1")).await;
+    tokio::time::sleep(MOMENT).await;
+    cancel(proxy.port, &wire.key()).await;
+    assert_eq!(wire.ready().await, "E(57014) Z(I)");
+    tokio::time::sleep(std::time::Duration::from_secs(3)).await;
+    wire.send(&say::query("SELECT 1")).await;
+    tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+    holder.batch_execute("COMMIT").await.expect("the end");
+    assert_eq!(wire.ready().await, "T D(1) C(SELECT 1) Z(I)");
+}
+
 async fn an_idle_client(pg: Servers) {
     let proxy = Proxy::of_size(&pg, 1).await;
     let direct = pg.direct("test1").await;
@@ -167,5 +184,5 @@ async fn a_storm(pg: Servers) {
 
 tests! {
     on both: [a_query_in_the_queue, a_running_query, a_storm],
-    on 15: [a_client_idle_in_a_transaction, a_wrong_key, an_idle_client, by_a_driver, the_servers_own_key_is_worth_nothing]
+    on 15: [a_client_idle_in_a_transaction, a_wrong_key, an_idle_client, by_a_driver, the_next_wait_is_a_new_one, the_servers_own_key_is_worth_nothing]
 }

@@ -151,6 +151,16 @@ async fn a_port_in_use_is_named(pg: Servers) {
     assert!(log.contains(&format!("cannot listen on 127.0.0.1:{}", proxy.port)), "{log}");
 }
 
+async fn sigint_does_not_wait_for_logins(pg: Servers) {
+    let setup = Setup::new(&pg).global("client_login_timeout = 0\nauth_type = 'scram-sha-256'");
+    let mut proxy = setup.users("\"app\" \"word\"\n").start().await;
+    let (_silent, mut asked) = (Wire::open(proxy.port).await, Wire::open(proxy.port).await);
+    asked.send(&say::startup(say::V3_0, &[("user", "app"), ("database", "test1")])).await;
+    assert!(asked.frame().await.is_some(), "it is asked for its password");
+    proxy.signal(Signal::INT);
+    assert!(proxy.end().await.success());
+}
+
 async fn files_of_a_process(pg: Servers) {
     let setup = Setup::new(&pg).global("pidfile = 'its.pid'\nlogfile = 'its.log'\nlog_format = 'json'");
     let mut proxy = setup.spawn();
@@ -172,7 +182,7 @@ tests! {
     on both: [],
     on 15: [
         a_port_in_use_is_named, a_second_signal_ends_at_once, everywhere_it_listens, files_of_a_process,
-        pause_holds_and_resume_releases, sigint_lets_transactions_end, sigint_waits_for_the_running_query,
+        pause_holds_and_resume_releases, sigint_does_not_wait_for_logins, sigint_lets_transactions_end, sigint_waits_for_the_running_query,
         sigquit_ends_at_once, sigterm_has_a_limit, sigterm_waits_for_clients_to_leave,
     ]
 }

@@ -31,6 +31,22 @@ async fn a_changed_database_takes_its_clients_along(pg: Servers) {
     proxy.wait_for_servers(&pg.direct("test1").await, 2).await;
 }
 
+/// Among them those in the queue, and those who log in: nobody waits for a server that the new file does not name.
+async fn a_changed_database_takes_those_who_wait_along(pg: Servers) {
+    let setup = |dbname: &str| {
+        let setup = Setup::new(&pg).global("default_pool_size = 1\nquery_wait_timeout = 0");
+        setup.database("app", &format!("dbname = '{dbname}'")).database("test1", "")
+    };
+    let mut proxy = setup("test1").start().await;
+    let (busy, queued) = (proxy.connect("app", "app").await, proxy.connect("app", "app").await);
+    busy.batch_execute("BEGIN").await.expect("the server");
+    let answer = tokio::spawn(async move { value(&queued, "SELECT current_database()").await });
+    tokio::time::sleep(MOMENT).await;
+    proxy.reload(setup("test2")).await;
+    assert_eq!(soon("its turn in the new pool", answer).await.expect("an answer"), "test2");
+    busy.batch_execute("COMMIT").await.expect("the end");
+}
+
 async fn a_removed_database_sends_its_clients_off(pg: Servers) {
     let mut proxy = Setup::new(&pg).database("test1", "").database("test2", "").start().await;
     let client = proxy.connect("app", "test2").await;
@@ -114,6 +130,7 @@ tests! {
     on both: [],
     on 15: [
         a_bad_file_changes_nothing, a_changed_database_takes_its_clients_along,
+        a_changed_database_takes_those_who_wait_along,
         a_removed_database_sends_its_clients_off, check_says_what_is_wrong, limits_change_under_clients,
         users_and_their_passwords_change, what_needs_a_restart_is_named,
     ]

@@ -180,11 +180,12 @@ impl Error {
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.text())?;
-        match &self.source {
-            Some(source) => write!(f, " ({source})"),
-            None => Ok(()),
-        }
+        // A log line stays one line, whatever a peer called its database.
+        let line = match &self.source {
+            Some(source) => format!("{} ({source})", self.text()),
+            None => self.text(),
+        };
+        f.write_str(&line.replace(char::is_control, " "))
     }
 }
 
@@ -209,5 +210,7 @@ mod tests {
         let error = Error::new(Kind::NoDatabase, Side::Client).about("shop").because("secret detail");
         assert_eq!(error.text(), "no such database: shop");
         assert!(error.to_string().contains("secret detail"));
+        let forged = Error::new(Kind::NoDatabase, Side::Client).about("shop\n2026 INFO all is well");
+        assert!(!forged.to_string().contains('\n'));
     }
 }

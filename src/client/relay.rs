@@ -19,6 +19,10 @@ use crate::wire::{back, encode, frame};
 /// Answers of ours that wait for a client that does not read: beyond this, nothing more is read from it.
 const CLIENT_BACKLOG: usize = 64 << 10;
 
+/// Answers owed to one client: beyond this, none of its messages is looked at until some have come. Messages that we
+/// answer ourselves cost a client nothing to send.
+const OWED: usize = 4096;
+
 /// One client's streams and state, as the relay moves them.
 pub struct Conversation {
     pub stream: Stream,
@@ -271,7 +275,7 @@ impl Conversation {
     fn judge_client(&mut self, server: &mut Server) -> Result<(), Stop> {
         while !self.session.holds_client() && !self.to_server.in_frame() {
             // A short Bind may call for a long Parse of ours, and a buffer holds thousands of them.
-            if self.to_server.is_heavy() {
+            if self.to_server.is_heavy() || self.session.owed() >= OWED {
                 break;
             }
             let (staged, span, unjudged) = self.to_server.parts();

@@ -302,6 +302,11 @@ impl Session {
         matches!(self.batch, Batch::Open | Batch::Failed)
     }
 
+    /// How many answers are owed.
+    pub fn owed(&self) -> usize {
+        self.ledger.len()
+    }
+
     pub fn in_transaction(&self) -> bool {
         self.status != TxStatus::Idle
     }

@@ -362,7 +362,7 @@ fn welcome(house: &Arc<House>, mut talk: Talk, wish: &Wish, admitted: Admitted, 
     // What a client sent behind its password without waiting.
     to_server.put_back(&ahead);
     let limit = global.max_packet_size.min(frame::MESSAGE_LIMIT);
-    let conversation = Conversation { stream, session, to_server, to_client, entry, limit };
+    let conversation = Conversation { stream, session, to_server, to_client, entry, limit, asked_to_flush: false };
     let who = Who { id: told.id, address: told.address.as_str().into(), since: Instant::now() };
     if global.log_connections {
         let Told { id, user, database, address } = told;

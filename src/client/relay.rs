@@ -32,6 +32,8 @@ pub struct Conversation {
     pub entry: Arc<Entry>,
     /// Largest message from the client.
     pub limit: usize,
+    /// A Flush of ours is on its way (`is_owed_much`).
+    pub asked_to_flush: bool,
 }
 
 /// How a client's time without a server ends.
@@ -275,7 +277,7 @@ impl Conversation {
     fn judge_client(&mut self, server: &mut Server) -> Result<(), Stop> {
         while !self.session.holds_client() && !self.to_server.in_frame() {
             // A short Bind may call for a long Parse of ours, and a buffer holds thousands of them.
-            if self.to_server.is_heavy() || self.session.owed() >= OWED {
+            if self.to_server.is_heavy() || self.is_owed_much() {
                 break;
             }
             let (staged, span, unjudged) = self.to_server.parts();
@@ -300,6 +302,17 @@ impl Conversation {
             }
         }
         Ok(())
+    }
+
+    /// Whether so many answers are owed that they must come first. A server keeps them in its buffer until a Sync, which
+    /// may stand behind: it is asked once to let them go.
+    fn is_owed_much(&mut self) -> bool {
+        let much = self.session.owed() >= OWED;
+        if much && !self.asked_to_flush {
+            encode::flush(self.to_server.author());
+        }
+        self.asked_to_flush = much;
+        much
     }
 
     fn judge_server(&mut self, server: &mut Server) -> Result<(), Stop> {

@@ -189,6 +189,10 @@ fn named(out: &mut Vec<u8>, tag: u8, name: &[u8]) {
     });
 }
 
+pub fn flush(out: &mut Vec<u8>) {
+    raw(out, front::FLUSH, &[]);
+}
+
 pub fn sync(out: &mut Vec<u8>) {
     raw(out, front::SYNC, &[]);
 }

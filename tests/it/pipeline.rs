@@ -33,6 +33,18 @@ async fn an_error_skips_a_query_too(pg: Servers) {
     assert_eq!(wire.query("SELECT 3").await, "T D(3) C(SELECT 1) Z(I)");
 }
 
+/// More answers are owed than the proxy keeps in mind, most of them its own, and the Sync stands behind them all.
+async fn a_batch_of_many_answers(pg: Servers) {
+    const CLOSES: usize = 20_000;
+    let proxy = Proxy::of_size(&pg, 1).await;
+    let mut wire = Wire::login(&proxy).await;
+    let batch = [say::run("SELECT 1"), say::close(b'S', "none").repeat(CLOSES), say::sync()].concat();
+    wire.send(&batch).await;
+    let answer = wire.ready().await;
+    assert_eq!(answer, format!("1 2 D(1) C(SELECT 1){} Z(I)", " 3".repeat(CLOSES)));
+    assert_eq!(wire.query("SELECT 2").await, "T D(2) C(SELECT 1) Z(I)");
+}
+
 async fn a_batch_is_one_transaction(pg: Servers) {
     let proxy = Proxy::of_size(&pg, 1).await;
     let table = format!("batch_{}_{}", pg.major, std::process::id());
@@ -237,7 +249,8 @@ tests! {
     on both: [
         a_batch_is_one_transaction, a_client_that_writes_before_it_reads, a_failed_transaction_stays_with_its_server,
         a_flush_is_answered_and_keeps_the_server, a_large_value_passes_in_bounded_memory, a_long_query_passes_unread,
-        an_error_skips_a_query_too, bytes_that_come_one_at_a_time, notices_pass_in_their_place,
+        an_error_skips_a_query_too,
+        a_batch_of_many_answers, bytes_that_come_one_at_a_time, notices_pass_in_their_place,
         portals_give_rows_in_portions, several_batches_in_one_write, small_messages, versions_are_negotiated,
     ],
     on 15: []

@@ -21,6 +21,7 @@ pub mod pin;
 pub mod prepared;
 mod replay;
 pub mod settings;
+mod statements_in;
 
 use ledger::{Action, Kind, Ledger, Owed, Settled};
 use outbox::Outbox;

@@ -21,7 +21,22 @@ impl Session {
         to_server: &mut Outbox<'_>,
         to_client: &mut Outbox<'_>,
     ) -> Result<FromClient, Error> {
+        let tag = frame.header.tag;
         self.record(&frame);
+        let verdict = self.judge(frame, server, to_server)?;
+        if matches!(tag, front::FLUSH | front::SYNC) && !self.ledger.speaks_of_shared() {
+            self.replay.stop();
+        }
+        self.flush_fakes(to_client);
+        Ok(verdict)
+    }
+
+    fn judge(
+        &mut self,
+        frame: Frame<'_>,
+        server: &mut ServerState,
+        to_server: &mut Outbox<'_>,
+    ) -> Result<FromClient, Error> {
         match frame.header.tag {
             front::TERMINATE => Ok(FromClient::Terminate),
             front::COPY_DATA | front::COPY_DONE | front::COPY_FAIL => Ok(self.copy(frame.header.tag)),
@@ -30,10 +45,10 @@ impl Session {
                 known(frame.header.tag).map(|()| FromClient::Swallow)
             }
             front::QUERY => Ok(self.query(&frame, to_server)),
-            front::PARSE => self.parse(&frame, server, to_server, to_client),
+            front::PARSE => self.parse(&frame, server, to_server),
             front::BIND => self.bind(&frame, server, to_server),
             front::DESCRIBE => Ok(self.describe(&frame, server, to_server)),
-            front::CLOSE => Ok(self.close(&frame, to_client)),
+            front::CLOSE => Ok(self.close(&frame)),
             front::EXECUTE => Ok(self.execute(&frame)),
             front::FUNCTION_CALL => Ok(self.forward(Kind::Function)),
             front::FLUSH => Ok(FromClient::Forward),
@@ -49,8 +64,7 @@ impl Session {
     /// Keeps a batch that begins with a shared statement, as long as it can be sent again.
     fn record(&mut self, frame: &Frame<'_>) {
         let tag = frame.header.tag;
-        let starts = self.batch == Batch::Closed && matches!(tag, front::BIND | front::DESCRIBE);
-        if starts && self.tracking && self.status == TxStatus::Idle && self.ledger.is_empty() && self.pin.is_none() {
+        if matches!(tag, front::BIND | front::DESCRIBE) && self.may_repeat() {
             self.replay.start();
         }
         let kept = frame.whole() && !matches!(tag, front::QUERY | front::FUNCTION_CALL);
@@ -58,6 +72,12 @@ impl Session {
         if tag == front::SYNC {
             self.replay.complete();
         }
+    }
+
+    /// Whether a batch that begins now could be sent again.
+    pub(super) fn may_repeat(&self) -> bool {
+        let first = self.batch == Batch::Closed && self.ledger.is_empty();
+        first && self.tracking && self.status == TxStatus::Idle && self.pin.is_none()
     }
 
     /// COPY data belongs to a COPY that runs or may start; what comes after its end goes nowhere (PROTOCOL 17).

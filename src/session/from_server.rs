@@ -12,7 +12,7 @@ use crate::wire::backend::{self, TxStatus};
 use crate::wire::{back, encode};
 
 impl Session {
-    /// Judges one frame. What is authored goes behind it.
+    /// Judges one frame. What is authored goes in front of it.
     pub fn server(
         &mut self,
         frame: Frame<'_>,
@@ -25,8 +25,12 @@ impl Session {
             back::PARAMETER_STATUS => self.parameter_status(&frame, server, to_client),
             back::NOTIFICATION => Ok(self.notification()),
             back::ERROR => self.error(&frame, server, to_client),
-            back::READY_FOR_QUERY => self.ready(&frame, server, to_client),
+            back::READY_FOR_QUERY => {
+                self.release_fakes(to_client);
+                self.ready(&frame, server, to_client)
+            }
             _ => {
+                self.release_fakes(to_client);
                 let verdict = self.answer(tag, &frame, server, to_client)?;
                 if verdict == FromServer::Forward {
                     self.replay.stop();
@@ -117,11 +121,22 @@ impl Session {
 
     /// Whether the next answer is one that we author: `flush_fakes` is due once the last frame has been passed on.
     pub fn fakes_due(&self) -> bool {
-        self.ledger.head().is_some_and(|owed| owed.action == Action::Fake)
+        !self.replay.holds() && self.ledger.head().is_some_and(|owed| owed.action == Action::Fake)
     }
 
-    /// Authors the answers whose turn has come.
+    /// The server answers: what we held back for a batch that might be sent again goes in front of that.
+    fn release_fakes(&mut self, to_client: &mut Outbox<'_>) {
+        if self.ledger.head().is_some_and(|owed| owed.action == Action::Fake) {
+            self.replay.stop();
+            self.flush_fakes(to_client);
+        }
+    }
+
+    /// Authors the answers whose turn has come, but for those of a batch that may be sent again.
     pub fn flush_fakes(&mut self, to_client: &mut Outbox<'_>) {
+        if self.replay.holds() {
+            return;
+        }
         while let Some(owed) = self.ledger.pop_fake() {
             match owed.kind {
                 Kind::Close => {
@@ -206,7 +221,7 @@ impl Session {
         self.copy_in = false;
         self.resetting = false;
         self.told_fatal |= matches!(backend::field(frame.body, b'V'), Some(b"FATAL" | b"PANIC"));
-        let Some(head) = self.ledger.head().copied() else {
+        let Some(head) = self.ledger.next_real().copied() else {
             // Out of turn only a FATAL comes, and the end of the connection behind it.
             return Ok(FromServer::Forward);
         };
@@ -214,10 +229,6 @@ impl Session {
             let text = String::from_utf8_lossy(backend::field(frame.body, b'M').unwrap_or_default());
             let sqlstate = String::from_utf8_lossy(backend::sqlstate(frame.body));
             return Err(Error::new(ErrorKind::AlignFailed, Side::Client).said(&sqlstate, &text));
-        }
-        if head.ends_with_ready() {
-            self.replay.stop();
-            return Ok(FromServer::Forward);
         }
         if self.may_replay(frame, &head) {
             self.replay.refused();
@@ -227,6 +238,10 @@ impl Session {
             return Ok(FromServer::Swallow);
         }
         self.replay.stop();
+        self.flush_fakes(to_client);
+        if head.ends_with_ready() {
+            return Ok(FromServer::Forward);
+        }
         if is_stale(frame, &head) {
             server.parsed.doubt(head.statement);
         }

@@ -116,6 +116,17 @@ impl Ledger {
         self.owed.pop_front()
     }
 
+    /// The first reply that the server itself must give.
+    pub fn next_real(&self) -> Option<&Owed> {
+        self.owed.iter().find(|owed| owed.action != Action::Fake)
+    }
+
+    /// Whether one is owed that may say that a shared statement is stale.
+    pub fn speaks_of_shared(&self) -> bool {
+        let speaks = |owed: &Owed| matches!(owed.kind, Kind::Bind | Kind::DescribeStatement) && owed.statement != 0;
+        self.owed.iter().any(speaks)
+    }
+
     /// Takes the head off if it is a reply that we author ourselves.
     pub fn pop_fake(&mut self) -> Option<Owed> {
         self.owed.pop_front_if(|owed| owed.action == Action::Fake)

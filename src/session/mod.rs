@@ -264,9 +264,10 @@ impl Session {
         server.known = Arc::clone(&self.wanted);
     }
 
-    /// While settings that no server took before are on their way, nothing else may be sent.
+    /// While settings that no server took before are on their way, nothing else may be sent; nor between the error
+    /// of a batch and its repetition.
     pub fn holds_client(&self) -> bool {
-        !self.verified && !self.ledger.is_empty()
+        !self.verified && !self.ledger.is_empty() || self.replay.is_refused()
     }
 
     /// The server goes, settled or not: what the next one must be told again.

@@ -14,8 +14,8 @@ use crate::config::PoolMode;
 use crate::error::{Error, Kind as ErrorKind, Side};
 use crate::sql::{self, Special, Taint};
 use crate::wire::backend::TxStatus;
-use crate::wire::encode;
 use crate::wire::frontend::{self, Named};
+use crate::wire::{encode, front};
 
 impl Session {
     pub(super) fn parse(
@@ -23,8 +23,8 @@ impl Session {
         frame: &Frame<'_>,
         server: &mut ServerState,
         to_server: &mut Outbox<'_>,
-        to_client: &mut Outbox<'_>,
     ) -> Result<FromClient, Error> {
+        let first = self.may_repeat();
         self.batch = Batch::Open;
         if self.mode == PoolMode::Session {
             return Ok(self.forward(Kind::Parse));
@@ -36,9 +36,10 @@ impl Session {
         if view.name.is_empty() || !self.tracking {
             return Ok(self.unnamed_parse(&view, to_server, frame.header.len));
         }
-        if let Some((_, existing)) = self.statements.find(view.name) {
-            let existing = Arc::clone(existing);
-            return Ok(self.duplicate_parse(&view, &existing, server, to_server, frame.header.len));
+        if self.statements.find(view.name).is_some() {
+            self.duplicate_parse(view.name, to_server);
+            encode::parse(to_server.end(), DECOY, view.rest);
+            return Ok(FromClient::Replaced { taken: frame.header.len });
         }
         if !self.statements.has_room(view.rest.len()) {
             return Err(Error::new(ErrorKind::PreparedTooMany, Side::Client));
@@ -47,7 +48,10 @@ impl Session {
         let slot = self.statements.insert(view.name, Arc::clone(&statement));
         if server.parsed.touch(statement.id, self.ledger.batch()) {
             self.ledger.push(Owed::new(Kind::Parse, Action::Fake).of(statement.id, slot));
-            self.flush_fakes(to_client);
+            if first {
+                self.replay.start();
+                self.replay.record(front::PARSE, Some(frame.body));
+            }
             return Ok(FromClient::Swallow);
         }
         self.teach(&statement, server, to_server, Owed::new(Kind::Parse, Action::Forward).of(statement.id, slot));
@@ -104,21 +108,15 @@ impl Session {
         }
     }
 
-    /// A name twice: the server refuses it under the shared name (after checking the text, as PostgreSQL does), and the
-    /// error is given the client's name.
-    fn duplicate_parse(
-        &mut self,
-        view: &frontend::Parse<'_>,
-        existing: &Arc<Statement>,
-        server: &mut ServerState,
-        to_server: &mut Outbox<'_>,
-        len: usize,
-    ) -> FromClient {
-        self.ensure(existing, server, to_server);
-        encode::parse(to_server.end(), &existing.name, view.rest);
-        self.renames.push_back(view.name.into());
+    /// A name twice: the Parse itself goes out under a name that is taken for certain, so that the server judges its text
+    /// as PostgreSQL does, in a failed transaction too, and then refuses it; the error is given the client's name.
+    fn duplicate_parse(&mut self, name: &[u8], to_server: &mut Outbox<'_>) {
+        encode::close_statement(to_server.end(), DECOY);
+        self.ledger.push(Owed::new(Kind::Close, Action::Skip).of(DECOY_ID, NO_SLOT));
+        encode::parse(to_server.end(), DECOY, EMPTY_PARSE);
+        self.ledger.push(Owed::new(Kind::Parse, Action::Skip).of(DECOY_ID, NO_SLOT));
+        self.renames.push_back(name.into());
         self.ledger.push(Owed::new(Kind::Parse, Action::Rename));
-        FromClient::Replaced { taken: len }
     }
 
     fn unnamed_parse(&mut self, view: &frontend::Parse<'_>, to_server: &mut Outbox<'_>, len: usize) -> FromClient {
@@ -164,12 +162,9 @@ impl Session {
         }
         let (taken, rest) = (5 + name.len() + 1, frame.header.len - 5 - (name.len() + 1));
         self.pin_for(Pin::LargeParse);
-        if let Some((_, existing)) = self.statements.find(name) {
-            let existing = Arc::clone(existing);
-            self.ensure(&existing, server, to_server);
-            encode::parse_head(to_server.end(), &existing.name, rest);
-            self.renames.push_back(name.into());
-            self.ledger.push(Owed::new(Kind::Parse, Action::Rename));
+        if self.statements.find(name).is_some() {
+            self.duplicate_parse(name, to_server);
+            encode::parse_head(to_server.end(), DECOY, rest);
             return Ok(FromClient::Replaced { taken });
         }
         let id = self.intern.private_id();
@@ -260,7 +255,12 @@ impl Session {
         FromClient::Replaced { taken: 5 + names.taken }
     }
 
-    pub(super) fn describe(&mut self, frame: &Frame<'_>, server: &mut ServerState, to_server: &mut Outbox<'_>) -> FromClient {
+    pub(super) fn describe(
+        &mut self,
+        frame: &Frame<'_>,
+        server: &mut ServerState,
+        to_server: &mut Outbox<'_>,
+    ) -> FromClient {
         self.batch = Batch::Open;
         let name = match frontend::named(frame.body) {
             Some(Named::Statement(name)) if self.mode != PoolMode::Session => name,
@@ -288,7 +288,7 @@ impl Session {
     }
 
     /// A server keeps the shared statement; only the client's name ends.
-    pub(super) fn close(&mut self, frame: &Frame<'_>, to_client: &mut Outbox<'_>) -> FromClient {
+    pub(super) fn close(&mut self, frame: &Frame<'_>) -> FromClient {
         self.batch = Batch::Open;
         let name = match frontend::named(frame.body) {
             Some(Named::Statement(name)) if self.mode != PoolMode::Session => name,
@@ -304,7 +304,6 @@ impl Session {
         // Closing a name that does not exist is no error (PROTOCOL 8).
         let slot = self.statements.hide(name).unwrap_or(NO_SLOT);
         self.ledger.push(Owed::new(Kind::Close, Action::Fake).of(0, slot));
-        self.flush_fakes(to_client);
         FromClient::Swallow
     }
 }
@@ -314,3 +313,9 @@ const EMPTY_PARSE: &[u8] = b"\0\0\0";
 
 /// A name that no server has: ids begin at 1.
 const UNKNOWN: &[u8] = b"pgweir_0";
+
+/// A statement of nobody's, for what a server should judge by itself.
+const DECOY: &[u8] = b"pgweir_own";
+
+/// No shared statement has it.
+const DECOY_ID: u64 = u64::MAX;

@@ -106,8 +106,8 @@ impl Talk {
         let mut out = Out::default();
         let verdict = self.session.server(view(frame), server, &mut Outbox::new(&mut out.to_client, &[]))?;
         if verdict == FromServer::Forward {
-            // What is authored goes behind the frame.
-            out.to_client.splice(0..0, frame.iter().copied());
+            // What is authored goes in front of the frame.
+            out.to_client.extend_from_slice(frame);
         }
         if self.session.fakes_due() {
             self.session.flush_fakes(&mut Outbox::new(&mut out.to_client, &[]));

@@ -44,12 +44,12 @@ impl Session {
             _ if matches!(self.batch, Batch::Failed | Batch::Refused) => {
                 known(frame.header.tag).map(|()| FromClient::Swallow)
             }
-            front::QUERY => Ok(self.query(&frame, to_server)),
+            front::QUERY => Ok(self.query(&frame, server, to_server)),
             front::PARSE => self.parse(&frame, server, to_server),
             front::BIND => self.bind(&frame, server, to_server),
             front::DESCRIBE => Ok(self.describe(&frame, server, to_server)),
             front::CLOSE => Ok(self.close(&frame)),
-            front::EXECUTE => Ok(self.execute(&frame)),
+            front::EXECUTE => Ok(self.execute(&frame, to_server)),
             front::FUNCTION_CALL => Ok(self.forward(Kind::Function)),
             front::FLUSH => Ok(FromClient::Forward),
             tag => known(tag).map(|()| FromClient::Swallow),
@@ -105,10 +105,10 @@ impl Session {
         FromClient::Forward
     }
 
-    fn query(&mut self, frame: &Frame<'_>, to_server: &mut Outbox<'_>) -> FromClient {
+    fn query(&mut self, frame: &Frame<'_>, server: &mut ServerState, to_server: &mut Outbox<'_>) -> FromClient {
         // A simple query destroys the unnamed statement and portal (PROTOCOL 7).
         self.unnamed = Unnamed::None;
-        self.portal_effect = None;
+        self.set_portal_effect(b"", None);
         self.copy_ended = false;
         if self.mode == PoolMode::Session {
             return self.forward(Kind::Query);
@@ -121,9 +121,15 @@ impl Session {
         let statement = sql::classify(text, self.lexical, self.reported);
         if let Some(effect) = self.own_effect(&statement.special) {
             encode::query(to_server.end(), b"");
+            self.begin(effect);
             self.ledger.push(Owed::new(Kind::Query, Action::Tag));
-            self.effects.push_back(effect);
             return FromClient::Replaced { taken: frame.header.len };
+        }
+        if statement.special == Special::DiscardAll && self.tracking {
+            self.begin(Effect::DeallocateAll);
+            server.parsed.doubt_all();
+            self.ledger.push(Owed::new(Kind::Query, Action::Discard));
+            return FromClient::Forward;
         }
         self.note_taint(&statement);
         self.forward(Kind::Query)
@@ -153,21 +159,6 @@ impl Session {
             }
             Special::DeallocateAll if self.pin.is_none() => Some(Effect::DeallocateAll),
             _ => None,
-        }
-    }
-
-    fn execute(&mut self, frame: &Frame<'_>) -> FromClient {
-        self.batch = Batch::Open;
-        self.copy_ended = false;
-        // An Execute of the unnamed portal: an empty name and the row limit.
-        let unnamed = frame.header.len == 5 + 1 + 4;
-        match self.portal_effect.clone() {
-            Some(effect) if unnamed => {
-                self.ledger.push(Owed::new(Kind::Execute, Action::Tag));
-                self.effects.push_back(effect);
-                FromClient::Forward
-            }
-            _ => self.forward(Kind::Execute),
         }
     }
 }

@@ -150,6 +150,14 @@ impl Session {
 
     fn command_complete(&mut self, tag: &[u8], head: &Owed, server: &mut ServerState, to_client: &mut Outbox<'_>) {
         self.copy_in = false;
+        if head.action == Action::Discard {
+            self.finish_effect();
+            self.ledger.forward_head();
+            server.parsed.forget_doubtful();
+            self.reset(server, to_client);
+            self.resetting = true;
+            return;
+        }
         if head.action != Action::Forward {
             return;
         }
@@ -172,12 +180,11 @@ impl Session {
 
     /// The answer to the empty query that stands for a DEALLOCATE, or a real one.
     fn empty_query(&mut self, head: &Owed, to_client: &mut Outbox<'_>) -> FromServer {
-        let effect = if head.action == Action::Tag { self.effects.pop_front() } else { None };
+        let effect = if head.action == Action::Tag { self.finish_effect() } else { None };
         let Some(effect) = effect else {
             return if head.kind == Kind::Execute { self.done() } else { self.unless_skipped() };
         };
         encode::command_complete(to_client.end(), effect.tag());
-        self.apply(effect);
         if head.kind == Kind::Execute {
             self.ledger.pop();
         }
@@ -239,6 +246,10 @@ impl Session {
         }
         self.replay.stop();
         self.flush_fakes(to_client);
+        if head.action == Action::Discard {
+            Session::undo_effect(&mut self.effects).into_iter().for_each(|slot| self.statements.restore(slot));
+            self.ledger.forward_head();
+        }
         if head.ends_with_ready() {
             return Ok(FromServer::Forward);
         }
@@ -282,9 +293,7 @@ impl Session {
             }
             (Kind::Close, Action::Skip) => server.parsed.voided(owed.statement, owed.batch),
             (Kind::Close, _) => closes.push(owed.slot),
-            (_, Action::Tag) => {
-                effects.pop_front();
-            }
+            (_, Action::Tag | Action::Discard) => closes.extend(Session::undo_effect(effects)),
             _ => {}
         });
         closes.into_iter().for_each(|slot| statements.restore(slot));

@@ -25,6 +25,8 @@ pub enum Kind {
 /// What becomes of the answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
+    /// It is a DISCARD ALL's: it goes to the client, whose statements go with it.
+    Discard,
     /// The server sends nothing: we author the answer when its turn comes.
     Fake,
     /// It goes to the client.
@@ -184,6 +186,13 @@ impl Ledger {
     pub fn skip_head(&mut self) {
         if let Some(owed) = self.owed.front_mut() {
             owed.action = Action::Skip;
+        }
+    }
+
+    /// What was special about the head is done: the rest of its answer goes to the client.
+    pub fn forward_head(&mut self) {
+        if let Some(owed) = self.owed.front_mut() {
+            owed.action = Action::Forward;
         }
     }
 

@@ -13,6 +13,7 @@ use crate::sql::{Lexical, Reported, Taint};
 use crate::wire::backend::TxStatus;
 use crate::wire::{back, encode, frame, front};
 
+mod effects;
 mod from_client;
 mod from_server;
 pub mod ledger;
@@ -23,6 +24,7 @@ mod replay;
 pub mod settings;
 mod statements_in;
 
+use effects::Begun;
 use ledger::{Action, Kind, Ledger, Owed, Settled};
 use outbox::Outbox;
 use pin::Pin;
@@ -135,10 +137,10 @@ pub struct Session {
     unnamed_effect: Option<Effect>,
     /// A large unnamed Parse in this batch that no Bind took yet.
     large_unbound: bool,
-    /// What executing the unnamed portal does.
-    portal_effect: Option<Effect>,
-    /// Effects of the `Action::Tag` entries in the ledger, in order.
-    effects: VecDeque<Effect>,
+    /// What executing these portals does; one that is gone is refused by the server.
+    portal_effects: Vec<(Box<[u8]>, Effect)>,
+    /// What the `Action::Tag` and `Action::Discard` entries in the ledger began, in order.
+    effects: VecDeque<Begun>,
     /// Client's names for the `Action::Rename` entries in the ledger, in order.
     renames: VecDeque<Box<[u8]>>,
     /// The server at hand may have an unnamed statement of another client.
@@ -176,7 +178,7 @@ impl Session {
             unnamed_rest: Vec::new(),
             unnamed_effect: None,
             large_unbound: false,
-            portal_effect: None,
+            portal_effects: Vec::new(),
             effects: VecDeque::new(),
             renames: VecDeque::new(),
             strange_unnamed: false,
@@ -279,6 +281,7 @@ impl Session {
             self.unnamed = Unnamed::None;
         }
         self.ledger.shrink();
+        self.portal_effects.clear();
         self.replay.stop();
     }
 
@@ -328,15 +331,6 @@ impl Session {
     fn pin_for(&mut self, pin: Pin) {
         if self.mode != PoolMode::Session && pin != Pin::Statement(Taint::Currval) {
             self.pin.get_or_insert(pin);
-        }
-    }
-
-    fn apply(&mut self, effect: Effect) {
-        match effect {
-            Effect::Deallocate(name) => {
-                self.statements.remove(&name);
-            }
-            Effect::DeallocateAll => self.statements.clear(),
         }
     }
 

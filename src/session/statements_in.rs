@@ -198,13 +198,10 @@ impl Session {
                 false => Err(Error::protocol("the names of a Bind are too long")),
             };
         };
-        let unnamed_portal = names.portal.is_empty();
         if names.statement.is_empty() {
             self.recall_unnamed(to_server);
             self.large_unbound = false;
-            if unnamed_portal {
-                self.portal_effect = self.unnamed_effect.clone();
-            }
+            self.set_portal_effect(names.portal, self.unnamed_effect.clone());
             return Ok(self.forward(Kind::Bind));
         }
         let Some((slot, statement)) = self.statements.find(names.statement).map(|(slot, s)| (slot, Arc::clone(s)))
@@ -214,9 +211,7 @@ impl Session {
         if let Some(taint) = statement.taint {
             self.pin_for(Pin::Statement(taint));
         }
-        if unnamed_portal {
-            self.portal_effect = statement.effect.clone();
-        }
+        self.set_portal_effect(names.portal, statement.effect.clone());
         self.ensure(&statement, server, to_server);
         let rest = frame.header.len - 5 - names.taken;
         encode::bind_head(to_server.end(), names.portal, &statement.name, rest);
@@ -312,10 +307,10 @@ impl Session {
 const EMPTY_PARSE: &[u8] = b"\0\0\0";
 
 /// A name that no server has: ids begin at 1.
-const UNKNOWN: &[u8] = b"pgweir_0";
+pub(super) const UNKNOWN: &[u8] = b"pgweir_0";
 
 /// A statement of nobody's, for what a server should judge by itself.
-const DECOY: &[u8] = b"pgweir_own";
+pub(super) const DECOY: &[u8] = b"pgweir_own";
 
 /// No shared statement has it.
-const DECOY_ID: u64 = u64::MAX;
+pub(super) const DECOY_ID: u64 = u64::MAX;

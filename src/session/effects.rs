@@ -52,7 +52,7 @@ impl Session {
 
     pub(super) fn execute(&mut self, frame: &Frame<'_>, to_server: &mut Outbox<'_>) -> FromClient {
         self.batch = Batch::Open;
-        self.copy_ended = false;
+        self.copy_ends = 0;
         let portal = if self.portal_effects.is_empty() { None } else { wire::cstr(frame.body).map(|(name, _)| name) };
         let found = portal.and_then(|portal| self.portal_effects.iter().find(|(name, _)| **name == *portal));
         match found.map(|(_, effect)| effect.clone()) {

@@ -85,7 +85,7 @@ impl Session {
         let taken = self.copy_in || (self.batch != Batch::Failed && !self.ledger.is_empty());
         if tag != front::COPY_DATA {
             self.copy_in = false;
-            self.copy_ended = true;
+            self.copy_ends += 1;
             self.ledger.seal();
         }
         if taken { FromClient::Forward } else { FromClient::Swallow }
@@ -101,7 +101,7 @@ impl Session {
             self.pin_for(Pin::LargeParse);
         }
         self.batch = Batch::Closed;
-        self.ledger.push(Owed { sealed: self.copy_ended, ..Owed::new(Kind::Sync, Action::Forward) });
+        self.ledger.push(Owed { ends: self.copy_ends, ..Owed::new(Kind::Sync, Action::Forward) });
         FromClient::Forward
     }
 
@@ -109,7 +109,7 @@ impl Session {
         // A simple query destroys the unnamed statement and portal (PROTOCOL 7).
         self.unnamed = Unnamed::None;
         self.set_portal_effect(b"", None);
-        self.copy_ended = false;
+        self.copy_ends = 0;
         if self.mode == PoolMode::Session {
             return self.forward(Kind::Query);
         }

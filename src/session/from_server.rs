@@ -99,8 +99,9 @@ impl Session {
             (back::PORTAL_SUSPENDED, Execute) => Ok(self.done()),
             (back::COPY_IN | back::COPY_BOTH, Query | Execute) => {
                 // The data may have ended already, if the client sent it without waiting.
-                self.copy_in = !head.sealed;
-                if self.ledger.forget_syncs_behind_head() && head.kind == Execute {
+                let copy = self.ledger.copy_begins();
+                self.copy_in = copy.open;
+                if copy.unsynced && head.kind == Execute {
                     self.batch = Batch::Open;
                 }
                 Ok(FromServer::Forward)
@@ -250,6 +251,10 @@ impl Session {
             Session::undo_effect(&mut self.effects).into_iter().for_each(|slot| self.statements.restore(slot));
             self.ledger.forward_head();
         }
+        if head.swallowed > 0 && !ended_by_client(frame, &head) {
+            self.strays += head.swallowed;
+            self.pin_for(Pin::CopyFailed);
+        }
         if head.ends_with_ready() {
             return Ok(FromServer::Forward);
         }
@@ -309,6 +314,10 @@ impl Session {
         to_client: &mut Outbox<'_>,
     ) -> Result<FromServer, Error> {
         let status = backend::ready_for_query(frame.body).map_err(|malformed| Error::desync(malformed.0))?;
+        let owed = self.ledger.head().is_some_and(Owed::ends_with_ready);
+        if !owed && self.strays > 0 {
+            return Ok(self.stray(status));
+        }
         let head = self.ledger.pop().filter(Owed::ends_with_ready).ok_or_else(|| self.desync(back::READY_FOR_QUERY))?;
         self.status = status;
         self.copy_in = false;
@@ -328,6 +337,22 @@ impl Session {
         }
         Ok(FromServer::Forward)
     }
+
+    /// A COPY failed in front of a Sync that it should have swallowed: the server answers it, and is ready.
+    fn stray(&mut self, status: TxStatus) -> FromServer {
+        self.strays -= 1;
+        self.status = status;
+        if self.batch == Batch::Failed {
+            self.batch = Batch::Closed;
+        }
+        FromServer::Forward
+    }
+}
+
+/// The server had read all of a COPY's data, the Syncs among it too, and then the client's CopyFail.
+fn ended_by_client(frame: &Frame<'_>, head: &Owed) -> bool {
+    let reading = backend::field(frame.body, b'R').is_none_or(|routine| routine == b"CopyGetData");
+    reading && head.ends >= head.copies && backend::sqlstate(frame.body) == b"57014"
 }
 
 /// PostgreSQL refused a shared statement before running it: its result type changed, or it is not there.

@@ -50,9 +50,13 @@ pub struct Owed {
     pub slot: u32,
     /// The batch in which it was sent: Syncs count them.
     pub batch: u32,
-    /// A statement whose COPY data, if it is a COPY, was sent to its end; a Sync behind that end, which no COPY
-    /// swallows.
-    pub sealed: bool,
+    /// Of a statement: how many ends of COPY data were sent for it. Of a Sync: how many stand between the statement
+    /// before it and itself; a COPY swallows what comes before its own end.
+    pub ends: u32,
+    /// How many COPYs the statement has begun.
+    pub copies: u32,
+    /// How many Syncs they swallowed, unless the COPY failed before it read them.
+    pub swallowed: u32,
 }
 
 /// No slot of a client.
@@ -60,7 +64,7 @@ pub const NO_SLOT: u32 = u32::MAX;
 
 impl Owed {
     pub const fn new(kind: Kind, action: Action) -> Owed {
-        Owed { kind, action, statement: 0, slot: NO_SLOT, batch: 0, sealed: false }
+        Owed { kind, action, statement: 0, slot: NO_SLOT, batch: 0, ends: 0, copies: 0, swallowed: 0 }
     }
 
     pub const fn of(mut self, statement: u64, slot: u32) -> Owed {
@@ -73,6 +77,15 @@ impl Owed {
     pub fn ends_with_ready(&self) -> bool {
         matches!(self.kind, Kind::Query | Kind::Sync | Kind::Function)
     }
+}
+
+/// What a COPY that begins finds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CopyIn {
+    /// The end of its data was not sent yet.
+    pub open: bool,
+    /// No Sync stands behind it.
+    pub unsynced: bool,
 }
 
 /// Proof that a server owes nothing and stands outside a transaction. Only this file makes one.
@@ -169,17 +182,25 @@ impl Ledger {
     pub fn seal(&mut self) {
         let mut statements = self.owed.iter_mut().filter(|owed| matches!(owed.kind, Kind::Query | Kind::Execute));
         if let Some(last) = statements.next_back() {
-            last.sealed = true;
+            last.ends += 1;
         }
     }
 
-    /// CopyInResponse: a server that reads COPY data ignores the Syncs that were sent before the data's end. True if
-    /// no other Sync stands behind them.
-    pub fn forget_syncs_behind_head(&mut self) -> bool {
-        while self.owed.get(1).is_some_and(|owed| owed.kind == Kind::Sync && !owed.sealed) {
+    /// CopyInResponse: a server that reads COPY data ignores the Syncs that were sent before the data's end.
+    pub fn copy_begins(&mut self) -> CopyIn {
+        let Some(head) = self.owed.front_mut() else { return CopyIn::default() };
+        head.copies += 1;
+        let copies = head.copies;
+        let open = head.ends < copies;
+        let mut swallowed = 0;
+        while self.owed.get(1).is_some_and(|owed| owed.kind == Kind::Sync && owed.ends < copies) {
             self.owed.remove(1);
+            swallowed += 1;
         }
-        !self.owed.iter().any(|owed| owed.kind == Kind::Sync)
+        if let Some(head) = self.owed.front_mut() {
+            head.swallowed += swallowed;
+        }
+        CopyIn { open, unsynced: !self.owed.iter().any(|owed| owed.kind == Kind::Sync) }
     }
 
     /// The Sync at the head is to be answered to nobody (its batch is sent again).
@@ -248,8 +269,9 @@ mod tests {
         for kind in [Kind::Execute, Kind::Sync, Kind::Sync, Kind::Query, Kind::Sync] {
             ledger.push(owed(kind));
         }
-        assert!(!ledger.forget_syncs_behind_head());
+        assert_eq!(ledger.copy_begins(), CopyIn { open: true, unsynced: false });
         assert_eq!(ledger.len(), 3);
+        assert_eq!(ledger.head().map(|head| head.swallowed), Some(2));
     }
 
     #[test]
@@ -257,8 +279,10 @@ mod tests {
         let mut ledger = Ledger::default();
         ledger.push(owed(Kind::Execute));
         ledger.push(owed(Kind::Sync));
-        ledger.push(Owed { sealed: true, ..owed(Kind::Sync) });
-        assert!(!ledger.forget_syncs_behind_head());
+        ledger.push(Owed { ends: 1, ..owed(Kind::Sync) });
+        assert!(!ledger.copy_begins().unsynced);
         assert_eq!(ledger.len(), 2);
+        // A second COPY of the same Query reads on, up to its own end.
+        assert!(ledger.copy_begins().unsynced);
     }
 }

@@ -124,8 +124,10 @@ pub struct Session {
     status: TxStatus,
     batch: Batch,
     copy_in: bool,
-    /// CopyDone or CopyFail was sent behind the last statement that may be a COPY.
-    copy_ended: bool,
+    /// How many CopyDone or CopyFail were sent behind the last statement that may be a COPY.
+    copy_ends: u32,
+    /// ReadyForQuery messages that may come beside those owed: of Syncs that a COPY swallowed, or failed in front of.
+    strays: u32,
     pin: Option<Pin>,
 
     /// Named statements are renamed and follow the client.
@@ -170,7 +172,8 @@ impl Session {
             status: TxStatus::Idle,
             batch: Batch::Closed,
             copy_in: false,
-            copy_ended: false,
+            copy_ends: 0,
+            strays: 0,
             pin: None,
             tracking: origin.prepared && origin.mode != PoolMode::Session,
             statements: Statements::default(),
@@ -287,19 +290,24 @@ impl Session {
 
     /// The proof that the server may go back, if it may: nothing owed, no batch open, outside a transaction, no pin.
     pub fn settled(&self) -> Option<Settled> {
-        let free = !self.in_batch() && !self.copy_in && self.pin.is_none();
+        let free = self.rests() && self.pin.is_none() && self.strays == 0;
         if free && self.mode != PoolMode::Session { self.ledger.settled(self.status) } else { None }
     }
 
     /// The same for a client that leaves, whatever its pool mode: its server may be cleaned and kept.
     pub fn settled_at_end(&self) -> Option<Settled> {
-        let free = !self.in_batch() && !self.copy_in && self.pin.is_none();
+        let free = self.rests() && self.pin.is_none() && self.strays == 0;
         if free { self.ledger.settled(self.status) } else { None }
     }
 
     /// Nothing is in flight: the client holds its server only for a transaction, a pin or its pool mode.
     pub fn quiet(&self) -> bool {
-        self.ledger.is_empty() && !self.in_batch() && !self.copy_in
+        self.ledger.is_empty() && self.rests()
+    }
+
+    /// Neither a batch nor a COPY is open.
+    fn rests(&self) -> bool {
+        !self.in_batch() && !self.copy_in
     }
 
     /// A server waits for the Sync of a batch, be it that it skips the rest of it.

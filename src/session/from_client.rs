@@ -23,7 +23,11 @@ impl Session {
     ) -> Result<FromClient, Error> {
         let tag = frame.header.tag;
         self.record(&frame);
+        let kept = self.earlier.len();
         let verdict = self.judge(frame, server, to_server)?;
+        if self.earlier.len() > kept {
+            self.ledger.last_replaces();
+        }
         if matches!(tag, front::FLUSH | front::SYNC) && !self.ledger.speaks_of_shared() {
             self.replay.stop();
         }
@@ -85,7 +89,7 @@ impl Session {
         let taken = self.copy_in || (self.batch != Batch::Failed && !self.ledger.is_empty());
         if tag != front::COPY_DATA {
             self.copy_in = false;
-            self.copy_ends += 1;
+            self.copy_ends = self.copy_ends.saturating_add(1);
             self.ledger.seal();
         }
         if taken { FromClient::Forward } else { FromClient::Swallow }
@@ -107,7 +111,7 @@ impl Session {
 
     fn query(&mut self, frame: &Frame<'_>, server: &mut ServerState, to_server: &mut Outbox<'_>) -> FromClient {
         // A simple query destroys the unnamed statement and portal (PROTOCOL 7).
-        self.unnamed = Unnamed::None;
+        self.replace_unnamed(Unnamed::None);
         self.set_portal_effect(b"", None);
         self.copy_ends = 0;
         if self.mode == PoolMode::Session {

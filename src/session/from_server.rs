@@ -116,7 +116,9 @@ impl Session {
     /// The head is answered.
     fn done(&mut self) -> FromServer {
         let verdict = self.unless_skipped();
-        self.ledger.pop();
+        if let Some(owed) = self.ledger.pop() {
+            self.replaced(&owed);
+        }
         verdict
     }
 
@@ -252,7 +254,7 @@ impl Session {
             self.ledger.forward_head();
         }
         if head.swallowed > 0 && !ended_by_client(frame, &head) {
-            self.strays += head.swallowed;
+            self.strays = self.strays.saturating_add(head.swallowed);
             self.pin_for(Pin::CopyFailed);
         }
         if head.ends_with_ready() {
@@ -278,35 +280,6 @@ impl Session {
         self.replay.can() && self.ledger.readies() == 1 && is_stale(frame, head)
     }
 
-    /// What the server skips did not happen.
-    fn void_batch(&mut self, server: &mut ServerState) {
-        let Session { ledger, statements, effects, renames, unnamed, .. } = self;
-        // A name that was closed and then parsed again: first the later statement goes, then the earlier is back.
-        let mut closes = Vec::new();
-        let found = ledger.void_to_sync(|owed| match (owed.kind, owed.action) {
-            (Kind::Parse, Action::Rename) => {
-                renames.pop_front();
-            }
-            (Kind::Parse, Action::Fake) => statements.forget(owed.slot),
-            // Without it there is none, as far as we know: the one before was forgotten.
-            (Kind::Parse, _) if is_unnamed_parse(&owed) && is_sent_in(unnamed, owed.batch) => {
-                *unnamed = Unnamed::None;
-            }
-            (Kind::Parse, _) => {
-                statements.forget(owed.slot);
-                server.parsed.voided(owed.statement, owed.batch);
-            }
-            (Kind::Close, Action::Skip) => server.parsed.voided(owed.statement, owed.batch),
-            (Kind::Close, _) => closes.push(owed.slot),
-            (_, Action::Tag | Action::Discard) => closes.extend(Session::undo_effect(effects)),
-            _ => {}
-        });
-        closes.into_iter().for_each(|slot| statements.restore(slot));
-        if !found {
-            self.batch = Batch::Failed;
-        }
-    }
-
     fn ready(
         &mut self,
         frame: &Frame<'_>,
@@ -321,6 +294,7 @@ impl Session {
         let head = self.ledger.pop().filter(Owed::ends_with_ready).ok_or_else(|| self.desync(back::READY_FOR_QUERY))?;
         self.status = status;
         self.copy_in = false;
+        self.replaced(&head);
         if head.action == Action::Skip {
             if self.replay.is_refused() {
                 return Ok(FromServer::Replay);
@@ -366,10 +340,10 @@ fn is_stale(frame: &Frame<'_>, head: &Owed) -> bool {
     }
 }
 
-fn is_unnamed_parse(owed: &Owed) -> bool {
+pub(super) fn is_unnamed_parse(owed: &Owed) -> bool {
     owed.kind == Kind::Parse && owed.statement == 0 && matches!(owed.action, Action::Forward | Action::Skip)
 }
 
-fn is_sent_in(unnamed: &Unnamed, batch: u32) -> bool {
+pub(super) fn is_sent_in(unnamed: &Unnamed, batch: u32) -> bool {
     matches!(unnamed, Unnamed::Known(OnServer::Sent(sent)) if *sent == batch)
 }

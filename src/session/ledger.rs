@@ -52,11 +52,13 @@ pub struct Owed {
     pub batch: u32,
     /// Of a statement: how many ends of COPY data were sent for it. Of a Sync: how many stand between the statement
     /// before it and itself; a COPY swallows what comes before its own end.
-    pub ends: u32,
+    pub ends: u16,
+    /// It replaces the unnamed statement, and may be skipped (`Session::replace_unnamed`).
+    pub replaces: bool,
     /// How many COPYs the statement has begun.
-    pub copies: u32,
+    pub copies: u16,
     /// How many Syncs they swallowed, unless the COPY failed before it read them.
-    pub swallowed: u32,
+    pub swallowed: u16,
 }
 
 /// No slot of a client.
@@ -64,7 +66,7 @@ pub const NO_SLOT: u32 = u32::MAX;
 
 impl Owed {
     pub const fn new(kind: Kind, action: Action) -> Owed {
-        Owed { kind, action, statement: 0, slot: NO_SLOT, batch: 0, ends: 0, copies: 0, swallowed: 0 }
+        Owed { kind, action, statement: 0, slot: NO_SLOT, batch: 0, replaces: false, ends: 0, copies: 0, swallowed: 0 }
     }
 
     pub const fn of(mut self, statement: u64, slot: u32) -> Owed {
@@ -121,6 +123,18 @@ impl Ledger {
     /// The number of the batch to which the next message belongs.
     pub fn batch(&self) -> u32 {
         self.batch
+    }
+
+    /// Whether a reply is owed to the batch to which the next message belongs.
+    pub fn has_open_batch(&self) -> bool {
+        self.owed.back().is_some_and(|owed| owed.batch == self.batch && owed.kind != Kind::Sync)
+    }
+
+    /// The message sent last replaces the unnamed statement.
+    pub fn last_replaces(&mut self) {
+        if let Some(owed) = self.owed.back_mut() {
+            owed.replaces = true;
+        }
     }
 
     pub fn head(&self) -> Option<&Owed> {
@@ -182,23 +196,23 @@ impl Ledger {
     pub fn seal(&mut self) {
         let mut statements = self.owed.iter_mut().filter(|owed| matches!(owed.kind, Kind::Query | Kind::Execute));
         if let Some(last) = statements.next_back() {
-            last.ends += 1;
+            last.ends = last.ends.saturating_add(1);
         }
     }
 
     /// CopyInResponse: a server that reads COPY data ignores the Syncs that were sent before the data's end.
     pub fn copy_begins(&mut self) -> CopyIn {
         let Some(head) = self.owed.front_mut() else { return CopyIn::default() };
-        head.copies += 1;
+        head.copies = head.copies.saturating_add(1);
         let copies = head.copies;
         let open = head.ends < copies;
-        let mut swallowed = 0;
+        let mut swallowed = 0_u16;
         while self.owed.get(1).is_some_and(|owed| owed.kind == Kind::Sync && owed.ends < copies) {
             self.owed.remove(1);
-            swallowed += 1;
+            swallowed = swallowed.saturating_add(1);
         }
         if let Some(head) = self.owed.front_mut() {
-            head.swallowed += swallowed;
+            head.swallowed = head.swallowed.saturating_add(swallowed);
         }
         CopyIn { open, unsynced: !self.owed.iter().any(|owed| owed.kind == Kind::Sync) }
     }

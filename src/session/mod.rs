@@ -23,6 +23,8 @@ pub mod prepared;
 mod replay;
 pub mod settings;
 mod statements_in;
+mod unnamed;
+mod void;
 
 use effects::Begun;
 use ledger::{Action, Kind, Ledger, Owed, Settled};
@@ -31,6 +33,7 @@ use pin::Pin;
 use prepared::{Effect, Intern, OnServer, Parsed, Statements, Unnamed};
 use replay::Replay;
 use settings::Settings;
+use unnamed::Replacements;
 
 /// A Query or Parse is collected up to this size to be read; a longer one is passed on unread and pins.
 pub const COLLECT: usize = 64 << 10;
@@ -125,9 +128,9 @@ pub struct Session {
     batch: Batch,
     copy_in: bool,
     /// How many CopyDone or CopyFail were sent behind the last statement that may be a COPY.
-    copy_ends: u32,
+    copy_ends: u16,
     /// ReadyForQuery messages that may come beside those owed: of Syncs that a COPY swallowed, or failed in front of.
-    strays: u32,
+    strays: u16,
     pin: Option<Pin>,
 
     /// Named statements are renamed and follow the client.
@@ -137,6 +140,10 @@ pub struct Session {
     /// The last unnamed Parse without its name; kept as a buffer, so that a steady client allocates nothing.
     unnamed_rest: Vec<u8>,
     unnamed_effect: Option<Effect>,
+    /// The batch that set or used it last.
+    unnamed_batch: u32,
+    /// What the `Owed::replaces` entries in the ledger replaced, in order.
+    earlier: Replacements,
     /// A large unnamed Parse in this batch that no Bind took yet.
     large_unbound: bool,
     /// What executing these portals does; one that is gone is refused by the server.
@@ -180,6 +187,8 @@ impl Session {
             unnamed: Unnamed::None,
             unnamed_rest: Vec::new(),
             unnamed_effect: None,
+            unnamed_batch: 0,
+            earlier: Replacements::default(),
             large_unbound: false,
             portal_effects: Vec::new(),
             effects: VecDeque::new(),
@@ -285,6 +294,7 @@ impl Session {
         }
         self.ledger.shrink();
         self.portal_effects.clear();
+        self.earlier.clear();
         self.replay.stop();
     }
 

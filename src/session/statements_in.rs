@@ -131,7 +131,7 @@ impl Session {
             return self.forward(Kind::Parse);
         }
         self.large_unbound = false;
-        self.unnamed = Unnamed::Known(OnServer::Sent(self.ledger.batch()));
+        self.replace_unnamed(Unnamed::Known(OnServer::Sent(self.ledger.batch())));
         self.unnamed_rest.clear();
         self.unnamed_effect = self.own_effect(&verdict.special);
         if self.unnamed_effect.is_some() {
@@ -155,7 +155,7 @@ impl Session {
             return Err(Error::protocol("a statement name is too long"));
         };
         if name.is_empty() || !self.tracking {
-            self.unnamed = Unnamed::Large;
+            self.replace_unnamed(Unnamed::Large);
             self.unnamed_effect = None;
             self.large_unbound = true;
             return Ok(self.forward(Kind::Parse));
@@ -230,6 +230,7 @@ impl Session {
         let batch = self.ledger.batch();
         if there != OnServer::Yes && there != OnServer::Sent(batch) {
             self.unnamed = Unnamed::Known(OnServer::Sent(batch));
+            self.unnamed_batch = batch;
             encode::parse(to_server.end(), b"", &self.unnamed_rest);
             self.ledger.push(Owed::new(Kind::Parse, Action::Skip));
         }
@@ -290,7 +291,7 @@ impl Session {
             _ => return self.forward(Kind::Close),
         };
         if name.is_empty() {
-            self.unnamed = Unnamed::None;
+            self.replace_unnamed(Unnamed::None);
             return self.forward(Kind::Close);
         }
         if !self.tracking {

@@ -62,6 +62,8 @@ impl Session {
     fn statement(&mut self, text: &[u8], rest: &[u8]) -> Arc<Statement> {
         let verdict = sql::classify(text, self.lexical, self.reported);
         let effect = match &verdict.special {
+            // A failed transaction refuses it like anything else.
+            _ if self.status == TxStatus::Failed => None,
             Special::Deallocate(name) => Some(Effect::Deallocate(sql::fold_identifier(name).as_ref().into())),
             Special::DeallocateAll => Some(Effect::DeallocateAll),
             _ => None,

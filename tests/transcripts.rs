@@ -9,6 +9,7 @@
 //! lend SERVER to CLIENT       take SERVER from CLIENT           (whether settled or not)
 //! CLIENT> Parse s1 "select 1" (); Sync                          what a client sends
 //! SERVER< ParseComplete; ReadyForQuery I                        what a server sends
+//! refuse CLIENT Query "select 1"                               its server cannot be had
 //!   -> NAME …        a message that goes out
 //!   release | held | pinned REASON | hold | terminate | error KIND: text
 //! ```
@@ -33,6 +34,9 @@ struct Client {
     /// What was last said about its server.
     standing: String,
 }
+
+/// Why a request is refused here.
+const REFUSED: pgweir::error::Kind = pgweir::error::Kind::CancelledWait;
 
 #[derive(Default)]
 struct Stage {
@@ -76,6 +80,14 @@ impl Stage {
                 self.servers.insert((*name).to_owned(), ServerState::new(Arc::new(settings(rest)), limit));
             }
             ["lend", server, "to", client] => self.lend(server, client),
+            // The frame that waits is refused, as the relay does when its server cannot be had.
+            ["refuse", client, messages @ ..] => {
+                let frame = &text::encode(From::Client, &messages.join(" "))[0];
+                let error = pgweir::error::Error::new(REFUSED, pgweir::error::Side::Proxy);
+                let it = self.clients.get_mut(*client).expect("a client");
+                let out = it.talk.refuse(frame[0], &error);
+                self.put(client, None, Ok(out));
+            }
             ["take", server, "from", client] => {
                 let it = self.clients.get_mut(*client).expect("a client");
                 assert_eq!(it.server.take().as_deref(), Some(*server));

@@ -1,17 +1,15 @@
 //! [pure] What becomes of what a client sends while it holds a server.
 
-use std::sync::Arc;
-
-use super::ledger::{Action, Kind, NO_SLOT, Owed};
+use super::ledger::{Action, Kind, Owed};
 use super::outbox::Outbox;
 use super::pin::Pin;
-use super::prepared::{self, Effect, OnServer, Statement, Unnamed};
+use super::prepared::{Effect, Unnamed};
 use super::{Batch, Frame, FromClient, ServerState, Session};
 use crate::config::PoolMode;
-use crate::error::{Error, Kind as ErrorKind, Side};
+use crate::error::Error;
 use crate::sql::{self, Special, Taint};
 use crate::wire::backend::TxStatus;
-use crate::wire::frontend::{self, Named};
+use crate::wire::frontend;
 use crate::wire::{encode, front};
 
 impl Session {
@@ -23,7 +21,26 @@ impl Session {
         to_server: &mut Outbox<'_>,
         to_client: &mut Outbox<'_>,
     ) -> Result<FromClient, Error> {
+        let tag = frame.header.tag;
         self.record(&frame);
+        let kept = self.earlier.len();
+        let verdict = self.judge(frame, server, to_server)?;
+        if self.earlier.len() > kept {
+            self.ledger.last_replaces();
+        }
+        if matches!(tag, front::FLUSH | front::SYNC) && !self.ledger.speaks_of_shared() {
+            self.replay.stop();
+        }
+        self.flush_fakes(to_client);
+        Ok(verdict)
+    }
+
+    fn judge(
+        &mut self,
+        frame: Frame<'_>,
+        server: &mut ServerState,
+        to_server: &mut Outbox<'_>,
+    ) -> Result<FromClient, Error> {
         match frame.header.tag {
             front::TERMINATE => Ok(FromClient::Terminate),
             front::COPY_DATA | front::COPY_DONE | front::COPY_FAIL => Ok(self.copy(frame.header.tag)),
@@ -31,19 +48,19 @@ impl Session {
             _ if matches!(self.batch, Batch::Failed | Batch::Refused) => {
                 known(frame.header.tag).map(|()| FromClient::Swallow)
             }
-            front::QUERY => Ok(self.query(&frame, to_server)),
-            front::PARSE => self.parse(&frame, server, to_server, to_client),
+            front::QUERY => Ok(self.query(&frame, server, to_server)),
+            front::PARSE => self.parse(&frame, server, to_server),
             front::BIND => self.bind(&frame, server, to_server),
             front::DESCRIBE => Ok(self.describe(&frame, server, to_server)),
-            front::CLOSE => Ok(self.close(&frame, to_client)),
-            front::EXECUTE => Ok(self.execute(&frame)),
+            front::CLOSE => Ok(self.close(&frame)),
+            front::EXECUTE => Ok(self.execute(&frame, to_server)),
             front::FUNCTION_CALL => Ok(self.forward(Kind::Function)),
             front::FLUSH => Ok(FromClient::Forward),
             tag => known(tag).map(|()| FromClient::Swallow),
         }
     }
 
-    fn forward(&mut self, kind: Kind) -> FromClient {
+    pub(super) fn forward(&mut self, kind: Kind) -> FromClient {
         self.ledger.push(Owed::new(kind, Action::Forward));
         FromClient::Forward
     }
@@ -51,8 +68,7 @@ impl Session {
     /// Keeps a batch that begins with a shared statement, as long as it can be sent again.
     fn record(&mut self, frame: &Frame<'_>) {
         let tag = frame.header.tag;
-        let starts = self.batch == Batch::Closed && matches!(tag, front::BIND | front::DESCRIBE);
-        if starts && self.tracking && self.status == TxStatus::Idle && self.ledger.is_empty() && self.pin.is_none() {
+        if matches!(tag, front::BIND | front::DESCRIBE) && self.may_repeat() {
             self.replay.start();
         }
         let kept = frame.whole() && !matches!(tag, front::QUERY | front::FUNCTION_CALL);
@@ -62,12 +78,18 @@ impl Session {
         }
     }
 
+    /// Whether a batch that begins now could be sent again.
+    pub(super) fn may_repeat(&self) -> bool {
+        let first = self.batch == Batch::Closed && self.ledger.is_empty();
+        first && self.tracking && self.status == TxStatus::Idle && self.pin.is_none()
+    }
+
     /// COPY data belongs to a COPY that runs or may start; what comes after its end goes nowhere (PROTOCOL 17).
     fn copy(&mut self, tag: u8) -> FromClient {
         let taken = self.copy_in || (self.batch != Batch::Failed && !self.ledger.is_empty());
         if tag != front::COPY_DATA {
             self.copy_in = false;
-            self.copy_ended = true;
+            self.copy_ends = self.copy_ends.saturating_add(1);
             self.ledger.seal();
         }
         if taken { FromClient::Forward } else { FromClient::Swallow }
@@ -83,15 +105,15 @@ impl Session {
             self.pin_for(Pin::LargeParse);
         }
         self.batch = Batch::Closed;
-        self.ledger.push(Owed { sealed: self.copy_ended, ..Owed::new(Kind::Sync, Action::Forward) });
+        self.ledger.push(Owed { ends: self.copy_ends, ..Owed::new(Kind::Sync, Action::Forward) });
         FromClient::Forward
     }
 
-    fn query(&mut self, frame: &Frame<'_>, to_server: &mut Outbox<'_>) -> FromClient {
+    fn query(&mut self, frame: &Frame<'_>, server: &mut ServerState, to_server: &mut Outbox<'_>) -> FromClient {
         // A simple query destroys the unnamed statement and portal (PROTOCOL 7).
-        self.unnamed = Unnamed::None;
-        self.portal_effect = None;
-        self.copy_ended = false;
+        self.replace_unnamed(Unnamed::None);
+        self.set_portal_effect(b"", None);
+        self.copy_ends = 0;
         if self.mode == PoolMode::Session {
             return self.forward(Kind::Query);
         }
@@ -103,9 +125,15 @@ impl Session {
         let statement = sql::classify(text, self.lexical, self.reported);
         if let Some(effect) = self.own_effect(&statement.special) {
             encode::query(to_server.end(), b"");
+            self.begin(effect);
             self.ledger.push(Owed::new(Kind::Query, Action::Tag));
-            self.effects.push_back(effect);
             return FromClient::Replaced { taken: frame.header.len };
+        }
+        if statement.special == Special::DiscardAll && self.tracking {
+            self.begin(Effect::DeallocateAll);
+            server.parsed.doubt_all();
+            self.ledger.push(Owed::new(Kind::Query, Action::Discard));
+            return FromClient::Forward;
         }
         self.note_taint(&statement);
         self.forward(Kind::Query)
@@ -124,7 +152,7 @@ impl Session {
 
     /// DEALLOCATE of statements that exist under shared names only: ours to do. In a failed transaction the server
     /// refuses it like anything else.
-    fn own_effect(&self, special: &Special<'_>) -> Option<Effect> {
+    pub(super) fn own_effect(&self, special: &Special<'_>) -> Option<Effect> {
         if !self.tracking || self.status == TxStatus::Failed {
             return None;
         }
@@ -137,318 +165,7 @@ impl Session {
             _ => None,
         }
     }
-
-    fn parse(
-        &mut self,
-        frame: &Frame<'_>,
-        server: &mut ServerState,
-        to_server: &mut Outbox<'_>,
-        to_client: &mut Outbox<'_>,
-    ) -> Result<FromClient, Error> {
-        self.batch = Batch::Open;
-        if self.mode == PoolMode::Session {
-            return Ok(self.forward(Kind::Parse));
-        }
-        if !frame.whole() {
-            return self.large_parse(frame, server, to_server);
-        }
-        let Some(view) = frontend::parse(frame.body) else { return Ok(self.forward(Kind::Parse)) };
-        if view.name.is_empty() || !self.tracking {
-            return Ok(self.unnamed_parse(&view, to_server, frame.header.len));
-        }
-        if let Some((_, existing)) = self.statements.find(view.name) {
-            let existing = Arc::clone(existing);
-            return Ok(self.duplicate_parse(&view, &existing, server, to_server, frame.header.len));
-        }
-        if !self.statements.has_room(view.rest.len()) {
-            return Err(Error::new(ErrorKind::PreparedTooMany, Side::Client));
-        }
-        let statement = self.statement(view.text, view.rest);
-        let slot = self.statements.insert(view.name, Arc::clone(&statement));
-        if server.parsed.touch(statement.id, self.ledger.batch()) {
-            self.ledger.push(Owed::new(Kind::Parse, Action::Fake).of(statement.id, slot));
-            self.flush_fakes(to_client);
-            return Ok(FromClient::Swallow);
-        }
-        self.teach(&statement, server, to_server, Owed::new(Kind::Parse, Action::Forward).of(statement.id, slot));
-        Ok(FromClient::Replaced { taken: frame.header.len })
-    }
-
-    /// Names of ours, however the client's statement is called, and the pins that come with its text.
-    fn statement(&mut self, text: &[u8], rest: &[u8]) -> Arc<Statement> {
-        let verdict = sql::classify(text, self.lexical, self.reported);
-        let effect = match &verdict.special {
-            Special::Deallocate(name) => Some(Effect::Deallocate(sql::fold_identifier(name).as_ref().into())),
-            Special::DeallocateAll => Some(Effect::DeallocateAll),
-            _ => None,
-        };
-        let taint = match verdict.special {
-            Special::ResetAll => Some(Taint::Reset),
-            _ => verdict.taint,
-        };
-        if let Some(taint) = taint {
-            self.pin_for(Pin::Statement(taint));
-        }
-        // DEALLOCATE is planned as an empty query; what executes it applies the effect.
-        let rest = if effect.is_some() { EMPTY_PARSE } else { rest };
-        let mut make =
-            |id| Statement { id, name: prepared::server_name(id), rest: rest.into(), taint, effect: effect.clone() };
-        // In a failed transaction the server must refuse the Parse itself (25P02), unless it is one that ends it.
-        if self.pin.is_some() || effect.is_some() || self.status == TxStatus::Failed {
-            return Arc::new(make(self.intern.private_id()));
-        }
-        self.intern.shared(rest, &self.wanted.parse_scope(), &mut make)
-    }
-
-    /// Sends the Parse of a shared statement, closing another first where the server's set is full.
-    fn teach(&mut self, statement: &Arc<Statement>, server: &mut ServerState, to_server: &mut Outbox<'_>, owed: Owed) {
-        self.make_way(statement, server, to_server);
-        encode::parse(to_server.end(), &statement.name, &statement.rest);
-        self.ledger.push(owed);
-    }
-
-    /// The server's set takes a statement in: what must be closed for it is closed.
-    fn make_way(&mut self, statement: &Arc<Statement>, server: &mut ServerState, to_server: &mut Outbox<'_>) {
-        let before = server.parsed.learn(statement, self.ledger.batch());
-        let own = before.close_first.then(|| Arc::clone(statement));
-        for old in before.evicted.into_iter().chain(own) {
-            encode::close_statement(to_server.end(), &old.name);
-            self.ledger.push(Owed::new(Kind::Close, Action::Skip).of(old.id, NO_SLOT));
-        }
-    }
-
-    /// The server must know the statement before a message that uses it.
-    fn ensure(&mut self, statement: &Arc<Statement>, server: &mut ServerState, to_server: &mut Outbox<'_>) {
-        if !server.parsed.touch(statement.id, self.ledger.batch()) {
-            self.teach(statement, server, to_server, Owed::new(Kind::Parse, Action::Skip).of(statement.id, NO_SLOT));
-        }
-    }
-
-    /// A name twice: the server refuses it under the shared name (after checking the text, as PostgreSQL does), and the
-    /// error is given the client's name.
-    fn duplicate_parse(
-        &mut self,
-        view: &frontend::Parse<'_>,
-        existing: &Arc<Statement>,
-        server: &mut ServerState,
-        to_server: &mut Outbox<'_>,
-        len: usize,
-    ) -> FromClient {
-        self.ensure(existing, server, to_server);
-        encode::parse(to_server.end(), &existing.name, view.rest);
-        self.renames.push_back(view.name.into());
-        self.ledger.push(Owed::new(Kind::Parse, Action::Rename));
-        FromClient::Replaced { taken: len }
-    }
-
-    fn unnamed_parse(&mut self, view: &frontend::Parse<'_>, to_server: &mut Outbox<'_>, len: usize) -> FromClient {
-        let verdict = sql::classify(view.text, self.lexical, self.reported);
-        if let Some(taint) = verdict.taint {
-            self.pin_for(Pin::Statement(taint));
-        }
-        if verdict.special == Special::ResetAll {
-            self.pin_for(Pin::Statement(Taint::Reset));
-        }
-        if !view.name.is_empty() {
-            return self.forward(Kind::Parse);
-        }
-        self.large_unbound = false;
-        self.unnamed = Unnamed::Known(OnServer::Sent(self.ledger.batch()));
-        self.unnamed_rest.clear();
-        self.unnamed_effect = self.own_effect(&verdict.special);
-        if self.unnamed_effect.is_some() {
-            self.unnamed_rest.extend_from_slice(EMPTY_PARSE);
-            encode::parse(to_server.end(), b"", EMPTY_PARSE);
-            self.ledger.push(Owed::new(Kind::Parse, Action::Forward));
-            return FromClient::Replaced { taken: len };
-        }
-        self.unnamed_rest.extend_from_slice(view.rest);
-        self.forward(Kind::Parse)
-    }
-
-    /// A Parse too long to be read. Its name is private to this client, and its server stays.
-    fn large_parse(
-        &mut self,
-        frame: &Frame<'_>,
-        server: &mut ServerState,
-        to_server: &mut Outbox<'_>,
-    ) -> Result<FromClient, Error> {
-        let Some((name, _)) = crate::wire::cstr(frame.body) else {
-            return Err(Error::protocol("a statement name is too long"));
-        };
-        if name.is_empty() || !self.tracking {
-            self.unnamed = Unnamed::Large;
-            self.unnamed_effect = None;
-            self.large_unbound = true;
-            return Ok(self.forward(Kind::Parse));
-        }
-        let (taken, rest) = (5 + name.len() + 1, frame.header.len - 5 - (name.len() + 1));
-        self.pin_for(Pin::LargeParse);
-        if let Some((_, existing)) = self.statements.find(name) {
-            let existing = Arc::clone(existing);
-            self.ensure(&existing, server, to_server);
-            encode::parse_head(to_server.end(), &existing.name, rest);
-            self.renames.push_back(name.into());
-            self.ledger.push(Owed::new(Kind::Parse, Action::Rename));
-            return Ok(FromClient::Replaced { taken });
-        }
-        let id = self.intern.private_id();
-        let statement = Arc::new(Statement {
-            id,
-            name: prepared::server_name(id),
-            rest: Box::default(),
-            taint: None,
-            effect: None,
-        });
-        let slot = self.statements.insert(name, Arc::clone(&statement));
-        self.make_way(&statement, server, to_server);
-        encode::parse_head(to_server.end(), &statement.name, rest);
-        self.ledger.push(Owed::new(Kind::Parse, Action::Forward).of(id, slot));
-        Ok(FromClient::Replaced { taken })
-    }
-
-    fn bind(
-        &mut self,
-        frame: &Frame<'_>,
-        server: &mut ServerState,
-        to_server: &mut Outbox<'_>,
-    ) -> Result<FromClient, Error> {
-        self.batch = Batch::Open;
-        if self.mode == PoolMode::Session {
-            return Ok(self.forward(Kind::Bind));
-        }
-        let Some(names) = frontend::bind(frame.body) else {
-            return match frame.whole() {
-                true => Ok(self.forward(Kind::Bind)),
-                false => Err(Error::protocol("the names of a Bind are too long")),
-            };
-        };
-        let unnamed_portal = names.portal.is_empty();
-        if names.statement.is_empty() {
-            self.recall_unnamed(to_server);
-            self.large_unbound = false;
-            if unnamed_portal {
-                self.portal_effect = self.unnamed_effect.clone();
-            }
-            return Ok(self.forward(Kind::Bind));
-        }
-        let Some((slot, statement)) = self.statements.find(names.statement).map(|(slot, s)| (slot, Arc::clone(s)))
-        else {
-            return Ok(self.bind_unknown(&names, frame, to_server));
-        };
-        if let Some(taint) = statement.taint {
-            self.pin_for(Pin::Statement(taint));
-        }
-        if unnamed_portal {
-            self.portal_effect = statement.effect.clone();
-        }
-        self.ensure(&statement, server, to_server);
-        let rest = frame.header.len - 5 - names.taken;
-        encode::bind_head(to_server.end(), names.portal, &statement.name, rest);
-        self.ledger.push(Owed::new(Kind::Bind, Action::Forward).of(statement.id, slot));
-        Ok(FromClient::Replaced { taken: 5 + names.taken })
-    }
-
-    /// A batch that uses an unnamed statement of an earlier one: this server may not have it (PROTOCOL 7).
-    fn recall_unnamed(&mut self, to_server: &mut Outbox<'_>) {
-        if matches!(self.unnamed, Unnamed::None) && self.strange_unnamed {
-            self.strange_unnamed = false;
-            encode::close_statement(to_server.end(), b"");
-            self.ledger.push(Owed::new(Kind::Close, Action::Skip));
-        }
-        let Unnamed::Known(there) = self.unnamed else { return };
-        let batch = self.ledger.batch();
-        if there != OnServer::Yes && there != OnServer::Sent(batch) {
-            self.unnamed = Unnamed::Known(OnServer::Sent(batch));
-            encode::parse(to_server.end(), b"", &self.unnamed_rest);
-            self.ledger.push(Owed::new(Kind::Parse, Action::Skip));
-        }
-    }
-
-    /// PostgreSQL's own 26000 names what the client named; a name that looks like ours must not find one of ours.
-    fn bind_unknown(
-        &mut self,
-        names: &frontend::BindNames<'_>,
-        frame: &Frame<'_>,
-        to_server: &mut Outbox<'_>,
-    ) -> FromClient {
-        if !self.tracking || !names.statement.starts_with(prepared::PREFIX.as_bytes()) {
-            return self.forward(Kind::Bind);
-        }
-        encode::bind_head(to_server.end(), names.portal, UNKNOWN, frame.header.len - 5 - names.taken);
-        self.ledger.push(Owed::new(Kind::Bind, Action::Forward));
-        FromClient::Replaced { taken: 5 + names.taken }
-    }
-
-    fn describe(&mut self, frame: &Frame<'_>, server: &mut ServerState, to_server: &mut Outbox<'_>) -> FromClient {
-        self.batch = Batch::Open;
-        let name = match frontend::named(frame.body) {
-            Some(Named::Statement(name)) if self.mode != PoolMode::Session => name,
-            Some(Named::Statement(_)) => return self.forward(Kind::DescribeStatement),
-            _ => return self.forward(Kind::DescribePortal),
-        };
-        if name.is_empty() {
-            self.recall_unnamed(to_server);
-            return self.forward(Kind::DescribeStatement);
-        }
-        let known = self.statements.find(name).map(|(slot, s)| (slot, Arc::clone(s)));
-        let (sent, owed) = match &known {
-            Some((slot, statement)) => {
-                self.ensure(statement, server, to_server);
-                (&*statement.name, Owed::new(Kind::DescribeStatement, Action::Forward).of(statement.id, *slot))
-            }
-            None if self.tracking && name.starts_with(prepared::PREFIX.as_bytes()) => {
-                (UNKNOWN, Owed::new(Kind::DescribeStatement, Action::Forward))
-            }
-            None => return self.forward(Kind::DescribeStatement),
-        };
-        encode::describe_statement(to_server.end(), sent);
-        self.ledger.push(owed);
-        FromClient::Replaced { taken: frame.header.len }
-    }
-
-    /// A server keeps the shared statement; only the client's name ends.
-    fn close(&mut self, frame: &Frame<'_>, to_client: &mut Outbox<'_>) -> FromClient {
-        self.batch = Batch::Open;
-        let name = match frontend::named(frame.body) {
-            Some(Named::Statement(name)) if self.mode != PoolMode::Session => name,
-            _ => return self.forward(Kind::Close),
-        };
-        if name.is_empty() {
-            self.unnamed = Unnamed::None;
-            return self.forward(Kind::Close);
-        }
-        if !self.tracking {
-            return self.forward(Kind::Close);
-        }
-        // Closing a name that does not exist is no error (PROTOCOL 8).
-        let slot = self.statements.hide(name).unwrap_or(NO_SLOT);
-        self.ledger.push(Owed::new(Kind::Close, Action::Fake).of(0, slot));
-        self.flush_fakes(to_client);
-        FromClient::Swallow
-    }
-
-    fn execute(&mut self, frame: &Frame<'_>) -> FromClient {
-        self.batch = Batch::Open;
-        self.copy_ended = false;
-        // An Execute of the unnamed portal: an empty name and the row limit.
-        let unnamed = frame.header.len == 5 + 1 + 4;
-        match self.portal_effect.clone() {
-            Some(effect) if unnamed => {
-                self.ledger.push(Owed::new(Kind::Execute, Action::Tag));
-                self.effects.push_back(effect);
-                FromClient::Forward
-            }
-            _ => self.forward(Kind::Execute),
-        }
-    }
 }
-
-/// An empty query without parameters, as a Parse has it behind its name.
-const EMPTY_PARSE: &[u8] = b"\0\0\0";
-
-/// A name that no server has: ids begin at 1.
-const UNKNOWN: &[u8] = b"pgweir_0";
 
 /// Tags that a client may send in a session.
 fn known(tag: u8) -> Result<(), Error> {

@@ -12,7 +12,7 @@ use crate::wire::backend::{self, TxStatus};
 use crate::wire::{back, encode};
 
 impl Session {
-    /// Judges one frame. What is authored goes behind it.
+    /// Judges one frame. What is authored goes in front of it.
     pub fn server(
         &mut self,
         frame: Frame<'_>,
@@ -25,8 +25,12 @@ impl Session {
             back::PARAMETER_STATUS => self.parameter_status(&frame, server, to_client),
             back::NOTIFICATION => Ok(self.notification()),
             back::ERROR => self.error(&frame, server, to_client),
-            back::READY_FOR_QUERY => self.ready(&frame, server, to_client),
+            back::READY_FOR_QUERY => {
+                self.release_fakes(to_client);
+                self.ready(&frame, server, to_client)
+            }
             _ => {
+                self.release_fakes(to_client);
                 let verdict = self.answer(tag, &frame, server, to_client)?;
                 if verdict == FromServer::Forward {
                     self.replay.stop();
@@ -95,8 +99,9 @@ impl Session {
             (back::PORTAL_SUSPENDED, Execute) => Ok(self.done()),
             (back::COPY_IN | back::COPY_BOTH, Query | Execute) => {
                 // The data may have ended already, if the client sent it without waiting.
-                self.copy_in = !head.sealed;
-                if self.ledger.forget_syncs_behind_head() && head.kind == Execute {
+                let copy = self.ledger.copy_begins();
+                self.copy_in = copy.open;
+                if copy.unsynced && head.kind == Execute {
                     self.batch = Batch::Open;
                 }
                 Ok(FromServer::Forward)
@@ -111,17 +116,30 @@ impl Session {
     /// The head is answered.
     fn done(&mut self) -> FromServer {
         let verdict = self.unless_skipped();
-        self.ledger.pop();
+        if let Some(owed) = self.ledger.pop() {
+            self.replaced(&owed);
+        }
         verdict
     }
 
     /// Whether the next answer is one that we author: `flush_fakes` is due once the last frame has been passed on.
     pub fn fakes_due(&self) -> bool {
-        self.ledger.head().is_some_and(|owed| owed.action == Action::Fake)
+        !self.replay.holds() && self.ledger.head().is_some_and(|owed| owed.action == Action::Fake)
     }
 
-    /// Authors the answers whose turn has come.
+    /// The server answers: what we held back for a batch that might be sent again goes in front of that.
+    fn release_fakes(&mut self, to_client: &mut Outbox<'_>) {
+        if self.ledger.head().is_some_and(|owed| owed.action == Action::Fake) {
+            self.replay.stop();
+            self.flush_fakes(to_client);
+        }
+    }
+
+    /// Authors the answers whose turn has come, but for those of a batch that may be sent again.
     pub fn flush_fakes(&mut self, to_client: &mut Outbox<'_>) {
+        if self.replay.holds() {
+            return;
+        }
         while let Some(owed) = self.ledger.pop_fake() {
             match owed.kind {
                 Kind::Close => {
@@ -135,6 +153,14 @@ impl Session {
 
     fn command_complete(&mut self, tag: &[u8], head: &Owed, server: &mut ServerState, to_client: &mut Outbox<'_>) {
         self.copy_in = false;
+        if head.action == Action::Discard {
+            self.finish_effect();
+            self.ledger.forward_head();
+            server.parsed.forget_doubtful();
+            self.reset(server, to_client);
+            self.resetting = true;
+            return;
+        }
         if head.action != Action::Forward {
             return;
         }
@@ -157,12 +183,11 @@ impl Session {
 
     /// The answer to the empty query that stands for a DEALLOCATE, or a real one.
     fn empty_query(&mut self, head: &Owed, to_client: &mut Outbox<'_>) -> FromServer {
-        let effect = if head.action == Action::Tag { self.effects.pop_front() } else { None };
+        let effect = if head.action == Action::Tag { self.finish_effect() } else { None };
         let Some(effect) = effect else {
             return if head.kind == Kind::Execute { self.done() } else { self.unless_skipped() };
         };
         encode::command_complete(to_client.end(), effect.tag());
-        self.apply(effect);
         if head.kind == Kind::Execute {
             self.ledger.pop();
         }
@@ -206,7 +231,7 @@ impl Session {
         self.copy_in = false;
         self.resetting = false;
         self.told_fatal |= matches!(backend::field(frame.body, b'V'), Some(b"FATAL" | b"PANIC"));
-        let Some(head) = self.ledger.head().copied() else {
+        let Some(head) = self.ledger.next_real().copied() else {
             // Out of turn only a FATAL comes, and the end of the connection behind it.
             return Ok(FromServer::Forward);
         };
@@ -214,10 +239,6 @@ impl Session {
             let text = String::from_utf8_lossy(backend::field(frame.body, b'M').unwrap_or_default());
             let sqlstate = String::from_utf8_lossy(backend::sqlstate(frame.body));
             return Err(Error::new(ErrorKind::AlignFailed, Side::Client).said(&sqlstate, &text));
-        }
-        if head.ends_with_ready() {
-            self.replay.stop();
-            return Ok(FromServer::Forward);
         }
         if self.may_replay(frame, &head) {
             self.replay.refused();
@@ -227,6 +248,18 @@ impl Session {
             return Ok(FromServer::Swallow);
         }
         self.replay.stop();
+        self.flush_fakes(to_client);
+        if head.action == Action::Discard {
+            Session::undo_effect(&mut self.effects).into_iter().for_each(|slot| self.statements.restore(slot));
+            self.ledger.forward_head();
+        }
+        if head.swallowed > 0 && !ended_by_client(frame, &head) {
+            self.strays = self.strays.saturating_add(head.swallowed);
+            self.pin_for(Pin::CopyFailed);
+        }
+        if head.ends_with_ready() {
+            return Ok(FromServer::Forward);
+        }
         if is_stale(frame, &head) {
             server.parsed.doubt(head.statement);
         }
@@ -247,37 +280,6 @@ impl Session {
         self.replay.can() && self.ledger.readies() == 1 && is_stale(frame, head)
     }
 
-    /// What the server skips did not happen.
-    fn void_batch(&mut self, server: &mut ServerState) {
-        let Session { ledger, statements, effects, renames, unnamed, .. } = self;
-        // A name that was closed and then parsed again: first the later statement goes, then the earlier is back.
-        let mut closes = Vec::new();
-        let found = ledger.void_to_sync(|owed| match (owed.kind, owed.action) {
-            (Kind::Parse, Action::Rename) => {
-                renames.pop_front();
-            }
-            (Kind::Parse, Action::Fake) => statements.forget(owed.slot),
-            // Without it there is none, as far as we know: the one before was forgotten.
-            (Kind::Parse, _) if is_unnamed_parse(&owed) && is_sent_in(unnamed, owed.batch) => {
-                *unnamed = Unnamed::None;
-            }
-            (Kind::Parse, _) => {
-                statements.forget(owed.slot);
-                server.parsed.voided(owed.statement, owed.batch);
-            }
-            (Kind::Close, Action::Skip) => server.parsed.voided(owed.statement, owed.batch),
-            (Kind::Close, _) => closes.push(owed.slot),
-            (_, Action::Tag) => {
-                effects.pop_front();
-            }
-            _ => {}
-        });
-        closes.into_iter().for_each(|slot| statements.restore(slot));
-        if !found {
-            self.batch = Batch::Failed;
-        }
-    }
-
     fn ready(
         &mut self,
         frame: &Frame<'_>,
@@ -285,9 +287,14 @@ impl Session {
         to_client: &mut Outbox<'_>,
     ) -> Result<FromServer, Error> {
         let status = backend::ready_for_query(frame.body).map_err(|malformed| Error::desync(malformed.0))?;
+        let owed = self.ledger.head().is_some_and(Owed::ends_with_ready);
+        if !owed && self.strays > 0 {
+            return Ok(self.stray(status));
+        }
         let head = self.ledger.pop().filter(Owed::ends_with_ready).ok_or_else(|| self.desync(back::READY_FOR_QUERY))?;
         self.status = status;
         self.copy_in = false;
+        self.replaced(&head);
         if head.action == Action::Skip {
             if self.replay.is_refused() {
                 return Ok(FromServer::Replay);
@@ -304,6 +311,22 @@ impl Session {
         }
         Ok(FromServer::Forward)
     }
+
+    /// A COPY failed in front of a Sync that it should have swallowed: the server answers it, and is ready.
+    fn stray(&mut self, status: TxStatus) -> FromServer {
+        self.strays -= 1;
+        self.status = status;
+        if self.batch == Batch::Failed {
+            self.batch = Batch::Closed;
+        }
+        FromServer::Forward
+    }
+}
+
+/// The server had read all of a COPY's data, the Syncs among it too, and then the client's CopyFail.
+fn ended_by_client(frame: &Frame<'_>, head: &Owed) -> bool {
+    let reading = backend::field(frame.body, b'R').is_none_or(|routine| routine == b"CopyGetData");
+    reading && head.ends >= head.copies && backend::sqlstate(frame.body) == b"57014"
 }
 
 /// PostgreSQL refused a shared statement before running it: its result type changed, or it is not there.
@@ -317,10 +340,10 @@ fn is_stale(frame: &Frame<'_>, head: &Owed) -> bool {
     }
 }
 
-fn is_unnamed_parse(owed: &Owed) -> bool {
+pub(super) fn is_unnamed_parse(owed: &Owed) -> bool {
     owed.kind == Kind::Parse && owed.statement == 0 && matches!(owed.action, Action::Forward | Action::Skip)
 }
 
-fn is_sent_in(unnamed: &Unnamed, batch: u32) -> bool {
+pub(super) fn is_sent_in(unnamed: &Unnamed, batch: u32) -> bool {
     matches!(unnamed, Unnamed::Known(OnServer::Sent(sent)) if *sent == batch)
 }

@@ -25,6 +25,8 @@ pub enum Kind {
 /// What becomes of the answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
+    /// It is a DISCARD ALL's: it goes to the client, whose statements go with it.
+    Discard,
     /// The server sends nothing: we author the answer when its turn comes.
     Fake,
     /// It goes to the client.
@@ -48,9 +50,15 @@ pub struct Owed {
     pub slot: u32,
     /// The batch in which it was sent: Syncs count them.
     pub batch: u32,
-    /// A statement whose COPY data, if it is a COPY, was sent to its end; a Sync behind that end, which no COPY
-    /// swallows.
-    pub sealed: bool,
+    /// Of a statement: how many ends of COPY data were sent for it. Of a Sync: how many stand between the statement
+    /// before it and itself; a COPY swallows what comes before its own end.
+    pub ends: u16,
+    /// It replaces the unnamed statement, and may be skipped (`Session::replace_unnamed`).
+    pub replaces: bool,
+    /// How many COPYs the statement has begun.
+    pub copies: u16,
+    /// How many Syncs they swallowed, unless the COPY failed before it read them.
+    pub swallowed: u16,
 }
 
 /// No slot of a client.
@@ -58,7 +66,7 @@ pub const NO_SLOT: u32 = u32::MAX;
 
 impl Owed {
     pub const fn new(kind: Kind, action: Action) -> Owed {
-        Owed { kind, action, statement: 0, slot: NO_SLOT, batch: 0, sealed: false }
+        Owed { kind, action, statement: 0, slot: NO_SLOT, batch: 0, replaces: false, ends: 0, copies: 0, swallowed: 0 }
     }
 
     pub const fn of(mut self, statement: u64, slot: u32) -> Owed {
@@ -71,6 +79,15 @@ impl Owed {
     pub fn ends_with_ready(&self) -> bool {
         matches!(self.kind, Kind::Query | Kind::Sync | Kind::Function)
     }
+}
+
+/// What a COPY that begins finds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CopyIn {
+    /// The end of its data was not sent yet.
+    pub open: bool,
+    /// No Sync stands behind it.
+    pub unsynced: bool,
 }
 
 /// Proof that a server owes nothing and stands outside a transaction. Only this file makes one.
@@ -108,12 +125,35 @@ impl Ledger {
         self.batch
     }
 
+    /// Whether a reply is owed to the batch to which the next message belongs.
+    pub fn has_open_batch(&self) -> bool {
+        self.owed.back().is_some_and(|owed| owed.batch == self.batch && owed.kind != Kind::Sync)
+    }
+
+    /// The message sent last replaces the unnamed statement.
+    pub fn last_replaces(&mut self) {
+        if let Some(owed) = self.owed.back_mut() {
+            owed.replaces = true;
+        }
+    }
+
     pub fn head(&self) -> Option<&Owed> {
         self.owed.front()
     }
 
     pub fn pop(&mut self) -> Option<Owed> {
         self.owed.pop_front()
+    }
+
+    /// The first reply that the server itself must give.
+    pub fn next_real(&self) -> Option<&Owed> {
+        self.owed.iter().find(|owed| owed.action != Action::Fake)
+    }
+
+    /// Whether one is owed that may say that a shared statement is stale.
+    pub fn speaks_of_shared(&self) -> bool {
+        let speaks = |owed: &Owed| matches!(owed.kind, Kind::Bind | Kind::DescribeStatement) && owed.statement != 0;
+        self.owed.iter().any(speaks)
     }
 
     /// Takes the head off if it is a reply that we author ourselves.
@@ -156,23 +196,38 @@ impl Ledger {
     pub fn seal(&mut self) {
         let mut statements = self.owed.iter_mut().filter(|owed| matches!(owed.kind, Kind::Query | Kind::Execute));
         if let Some(last) = statements.next_back() {
-            last.sealed = true;
+            last.ends = last.ends.saturating_add(1);
         }
     }
 
-    /// CopyInResponse: a server that reads COPY data ignores the Syncs that were sent before the data's end. True if
-    /// no other Sync stands behind them.
-    pub fn forget_syncs_behind_head(&mut self) -> bool {
-        while self.owed.get(1).is_some_and(|owed| owed.kind == Kind::Sync && !owed.sealed) {
+    /// CopyInResponse: a server that reads COPY data ignores the Syncs that were sent before the data's end.
+    pub fn copy_begins(&mut self) -> CopyIn {
+        let Some(head) = self.owed.front_mut() else { return CopyIn::default() };
+        head.copies = head.copies.saturating_add(1);
+        let copies = head.copies;
+        let open = head.ends < copies;
+        let mut swallowed = 0_u16;
+        while self.owed.get(1).is_some_and(|owed| owed.kind == Kind::Sync && owed.ends < copies) {
             self.owed.remove(1);
+            swallowed = swallowed.saturating_add(1);
         }
-        !self.owed.iter().any(|owed| owed.kind == Kind::Sync)
+        if let Some(head) = self.owed.front_mut() {
+            head.swallowed = head.swallowed.saturating_add(swallowed);
+        }
+        CopyIn { open, unsynced: !self.owed.iter().any(|owed| owed.kind == Kind::Sync) }
     }
 
     /// The Sync at the head is to be answered to nobody (its batch is sent again).
     pub fn skip_head(&mut self) {
         if let Some(owed) = self.owed.front_mut() {
             owed.action = Action::Skip;
+        }
+    }
+
+    /// What was special about the head is done: the rest of its answer goes to the client.
+    pub fn forward_head(&mut self) {
+        if let Some(owed) = self.owed.front_mut() {
+            owed.action = Action::Forward;
         }
     }
 
@@ -228,8 +283,9 @@ mod tests {
         for kind in [Kind::Execute, Kind::Sync, Kind::Sync, Kind::Query, Kind::Sync] {
             ledger.push(owed(kind));
         }
-        assert!(!ledger.forget_syncs_behind_head());
+        assert_eq!(ledger.copy_begins(), CopyIn { open: true, unsynced: false });
         assert_eq!(ledger.len(), 3);
+        assert_eq!(ledger.head().map(|head| head.swallowed), Some(2));
     }
 
     #[test]
@@ -237,8 +293,10 @@ mod tests {
         let mut ledger = Ledger::default();
         ledger.push(owed(Kind::Execute));
         ledger.push(owed(Kind::Sync));
-        ledger.push(Owed { sealed: true, ..owed(Kind::Sync) });
-        assert!(!ledger.forget_syncs_behind_head());
+        ledger.push(Owed { ends: 1, ..owed(Kind::Sync) });
+        assert!(!ledger.copy_begins().unsynced);
         assert_eq!(ledger.len(), 2);
+        // A second COPY of the same Query reads on, up to its own end.
+        assert!(ledger.copy_begins().unsynced);
     }
 }

@@ -13,6 +13,7 @@ use crate::sql::{Lexical, Reported, Taint};
 use crate::wire::backend::TxStatus;
 use crate::wire::{back, encode, frame, front};
 
+mod effects;
 mod from_client;
 mod from_server;
 pub mod ledger;
@@ -21,13 +22,18 @@ pub mod pin;
 pub mod prepared;
 mod replay;
 pub mod settings;
+mod statements_in;
+mod unnamed;
+mod void;
 
+use effects::Begun;
 use ledger::{Action, Kind, Ledger, Owed, Settled};
 use outbox::Outbox;
 use pin::Pin;
 use prepared::{Effect, Intern, OnServer, Parsed, Statements, Unnamed};
 use replay::Replay;
 use settings::Settings;
+use unnamed::Replacements;
 
 /// A Query or Parse is collected up to this size to be read; a longer one is passed on unread and pins.
 pub const COLLECT: usize = 64 << 10;
@@ -121,8 +127,10 @@ pub struct Session {
     status: TxStatus,
     batch: Batch,
     copy_in: bool,
-    /// CopyDone or CopyFail was sent behind the last statement that may be a COPY.
-    copy_ended: bool,
+    /// How many CopyDone or CopyFail were sent behind the last statement that may be a COPY.
+    copy_ends: u16,
+    /// ReadyForQuery messages that may come beside those owed: of Syncs that a COPY swallowed, or failed in front of.
+    strays: u16,
     pin: Option<Pin>,
 
     /// Named statements are renamed and follow the client.
@@ -132,12 +140,16 @@ pub struct Session {
     /// The last unnamed Parse without its name; kept as a buffer, so that a steady client allocates nothing.
     unnamed_rest: Vec<u8>,
     unnamed_effect: Option<Effect>,
+    /// The batch that set or used it last.
+    unnamed_batch: u32,
+    /// What the `Owed::replaces` entries in the ledger replaced, in order.
+    earlier: Replacements,
     /// A large unnamed Parse in this batch that no Bind took yet.
     large_unbound: bool,
-    /// What executing the unnamed portal does.
-    portal_effect: Option<Effect>,
-    /// Effects of the `Action::Tag` entries in the ledger, in order.
-    effects: VecDeque<Effect>,
+    /// What executing these portals does; one that is gone is refused by the server.
+    portal_effects: Vec<(Box<[u8]>, Effect)>,
+    /// What the `Action::Tag` and `Action::Discard` entries in the ledger began, in order.
+    effects: VecDeque<Begun>,
     /// Client's names for the `Action::Rename` entries in the ledger, in order.
     renames: VecDeque<Box<[u8]>>,
     /// The server at hand may have an unnamed statement of another client.
@@ -167,15 +179,18 @@ impl Session {
             status: TxStatus::Idle,
             batch: Batch::Closed,
             copy_in: false,
-            copy_ended: false,
+            copy_ends: 0,
+            strays: 0,
             pin: None,
             tracking: origin.prepared && origin.mode != PoolMode::Session,
             statements: Statements::default(),
             unnamed: Unnamed::None,
             unnamed_rest: Vec::new(),
             unnamed_effect: None,
+            unnamed_batch: 0,
+            earlier: Replacements::default(),
             large_unbound: false,
-            portal_effect: None,
+            portal_effects: Vec::new(),
             effects: VecDeque::new(),
             renames: VecDeque::new(),
             strange_unnamed: false,
@@ -263,9 +278,10 @@ impl Session {
         server.known = Arc::clone(&self.wanted);
     }
 
-    /// While settings that no server took before are on their way, nothing else may be sent.
+    /// While settings that no server took before are on their way, nothing else may be sent; nor between the error
+    /// of a batch and its repetition.
     pub fn holds_client(&self) -> bool {
-        !self.verified && !self.ledger.is_empty()
+        !self.verified && !self.ledger.is_empty() || self.replay.is_refused()
     }
 
     /// The server goes, settled or not: what the next one must be told again.
@@ -277,24 +293,31 @@ impl Session {
             self.unnamed = Unnamed::None;
         }
         self.ledger.shrink();
+        self.portal_effects.clear();
+        self.earlier.clear();
         self.replay.stop();
     }
 
     /// The proof that the server may go back, if it may: nothing owed, no batch open, outside a transaction, no pin.
     pub fn settled(&self) -> Option<Settled> {
-        let free = !self.in_batch() && !self.copy_in && self.pin.is_none();
+        let free = self.rests() && self.pin.is_none() && self.strays == 0;
         if free && self.mode != PoolMode::Session { self.ledger.settled(self.status) } else { None }
     }
 
     /// The same for a client that leaves, whatever its pool mode: its server may be cleaned and kept.
     pub fn settled_at_end(&self) -> Option<Settled> {
-        let free = !self.in_batch() && !self.copy_in && self.pin.is_none();
+        let free = self.rests() && self.pin.is_none() && self.strays == 0;
         if free { self.ledger.settled(self.status) } else { None }
     }
 
     /// Nothing is in flight: the client holds its server only for a transaction, a pin or its pool mode.
     pub fn quiet(&self) -> bool {
-        self.ledger.is_empty() && !self.in_batch() && !self.copy_in
+        self.ledger.is_empty() && self.rests()
+    }
+
+    /// Neither a batch nor a COPY is open.
+    fn rests(&self) -> bool {
+        !self.in_batch() && !self.copy_in
     }
 
     /// A server waits for the Sync of a batch, be it that it skips the rest of it.
@@ -331,15 +354,6 @@ impl Session {
     fn pin_for(&mut self, pin: Pin) {
         if self.mode != PoolMode::Session && pin != Pin::Statement(Taint::Currval) {
             self.pin.get_or_insert(pin);
-        }
-    }
-
-    fn apply(&mut self, effect: Effect) {
-        match effect {
-            Effect::Deallocate(name) => {
-                self.statements.remove(&name);
-            }
-            Effect::DeallocateAll => self.statements.clear(),
         }
     }
 

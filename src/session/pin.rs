@@ -7,6 +7,8 @@ use crate::sql::Taint;
 /// The reason, first one wins: it is what an operator is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pin {
+    /// A COPY failed, and nobody knows whether it had read the Sync behind its Execute: a ReadyForQuery more may come.
+    CopyFailed,
     /// A Parse longer than what is collected: its text was not read.
     LargeParse,
     /// A Query longer than what is collected.
@@ -21,6 +23,7 @@ impl Pin {
     /// As it stands in logs and metrics.
     pub fn label(self) -> &'static str {
         match self {
+            Pin::CopyFailed => "copy_failed",
             Pin::LargeParse => "large_parse",
             Pin::LargeQuery => "large_query",
             Pin::Notified => "notified",

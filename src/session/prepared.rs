@@ -149,13 +149,12 @@ impl Statements {
         self.names.entry(back.name.clone()).or_insert(slot);
     }
 
-    /// DEALLOCATE of a name; whether it was there.
-    pub fn remove(&mut self, name: &[u8]) -> bool {
-        let slot = self.hide(name);
-        slot.map(|slot| self.forget(slot)).is_some()
+    /// DEALLOCATE ALL, DISCARD ALL: as a Close of each.
+    pub fn hide_all(&mut self) -> Vec<u32> {
+        self.names.drain().map(|(_, slot)| slot).collect()
     }
 
-    /// DEALLOCATE ALL, DISCARD ALL.
+    /// All are gone, without a slot that could come back.
     pub fn clear(&mut self) {
         *self = Statements::default();
     }
@@ -258,6 +257,18 @@ impl Parsed {
 
     pub fn clear(&mut self) {
         self.known.clear();
+    }
+
+    /// A DISCARD ALL is under way: if it goes through there is none, if not they are all there.
+    pub fn doubt_all(&mut self) {
+        self.known.values_mut().filter(|known| known.presence == Presence::Present).for_each(|known| {
+            known.presence = Presence::Doubtful;
+        });
+    }
+
+    /// It went through: what was not parsed anew since is gone.
+    pub fn forget_doubtful(&mut self) {
+        self.known.retain(|_, known| known.presence != Presence::Doubtful);
     }
 
     pub fn len(&self) -> usize {

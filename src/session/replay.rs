@@ -1,8 +1,8 @@
 //! [pure] The bytes of a batch that can be sent again, and until when.
 //!
-//! A batch that starts with the Bind of a shared statement may meet "cached plan must not change result type"
+//! A batch that starts with the Bind of a shared statement, or with a Parse that we answer ourselves, may meet "cached plan must not change result type"
 //! (0A000): PostgreSQL refused it before running it. Outside a transaction, with nothing of its answer forwarded, the
-//! statement is parsed anew and the batch sent once more.
+//! statement is parsed anew and the batch sent once more. Until the server answers, answers of ours are held back.
 //!
 //! Only a batch that asks what its rows are, before its first Execute, is kept: who learned that at an earlier Describe
 //! (asyncpg, JDBC) would read the new rows by the old description. PostgreSQL's error makes it ask again.
@@ -82,6 +82,11 @@ impl Replay {
 
     pub fn can(&self) -> bool {
         self.state == State::Complete
+    }
+
+    /// Whether answers of ours wait for the server's first: nothing of the batch has been shown yet.
+    pub fn holds(&self) -> bool {
+        matches!(self.state, State::Recording | State::Complete)
     }
 
     pub fn refused(&mut self) {

@@ -439,7 +439,7 @@ impl Backend {
                 self.temp = false;
                 self.complete("DISCARD ALL");
             }
-            "deallocate" => return self.deallocate(words[1]).map(|()| 0),
+            "deallocate" => return self.deallocate(words[1].trim_matches('"')).map(|()| 0),
             "copy" => {
                 self.send(b'H', &[0, 0, 0]);
                 self.send(b'd', b"1\n");

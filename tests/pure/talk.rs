@@ -102,12 +102,19 @@ impl Talk {
         out
     }
 
+    /// The client's frame of this tag finds no server.
+    pub fn refuse(&mut self, tag: u8, error: &Error) -> Out {
+        let mut out = Out::default();
+        self.session.refuse(tag, error, &mut Outbox::new(&mut out.to_client, &[]));
+        out
+    }
+
     pub fn server(&mut self, frame: &[u8], server: &mut ServerState) -> Result<Out, Error> {
         let mut out = Out::default();
         let verdict = self.session.server(view(frame), server, &mut Outbox::new(&mut out.to_client, &[]))?;
         if verdict == FromServer::Forward {
-            // What is authored goes behind the frame.
-            out.to_client.splice(0..0, frame.iter().copied());
+            // What is authored goes in front of the frame.
+            out.to_client.extend_from_slice(frame);
         }
         if self.session.fakes_due() {
             self.session.flush_fakes(&mut Outbox::new(&mut out.to_client, &[]));

@@ -1,0 +1,95 @@
+//! [pure] What DEALLOCATE and DISCARD ALL do to a client's statements, in the order in which it sends.
+//!
+//! The names go when the command is sent, as a Close's do, so that a Parse behind it finds them free; they are back if
+//! the server refuses or skips it.
+
+use super::ledger::{Action, Kind, NO_SLOT, Owed};
+use super::outbox::Outbox;
+use super::prepared::Effect;
+use super::statements_in::{DECOY, DECOY_ID, UNKNOWN};
+use super::{Batch, Frame, FromClient, Session, prepared};
+use crate::wire::{self, encode, front};
+
+/// A command that is on its way.
+#[derive(Debug)]
+pub struct Begun {
+    pub effect: Effect,
+    /// The statements whose names it hides.
+    slots: Vec<u32>,
+}
+
+impl Session {
+    /// The command goes out, with the entry that is pushed next.
+    pub(super) fn begin(&mut self, effect: Effect) {
+        let slots = match &effect {
+            Effect::Deallocate(name) => self.statements.hide(name).into_iter().collect(),
+            Effect::DeallocateAll => self.statements.hide_all(),
+        };
+        self.effects.push_back(Begun { effect, slots });
+    }
+
+    /// The oldest one went through.
+    pub(super) fn finish_effect(&mut self) -> Option<Effect> {
+        let begun = self.effects.pop_front()?;
+        begun.slots.into_iter().for_each(|slot| self.statements.forget(slot));
+        Some(begun.effect)
+    }
+
+    /// The oldest one was refused or skipped: what comes back once all that was skipped with it is gone.
+    pub(super) fn undo_effect(effects: &mut std::collections::VecDeque<Begun>) -> Vec<u32> {
+        effects.pop_front().map(|begun| begun.slots).unwrap_or_default()
+    }
+
+    /// What executing this portal does from now on.
+    pub(super) fn set_portal_effect(&mut self, portal: &[u8], effect: Option<Effect>) {
+        if !self.portal_effects.is_empty() {
+            self.portal_effects.retain(|(name, _)| **name != *portal);
+        }
+        if let Some(effect) = effect {
+            self.portal_effects.push((portal.into(), effect));
+        }
+    }
+
+    pub(super) fn execute(&mut self, frame: &Frame<'_>, to_server: &mut Outbox<'_>) -> FromClient {
+        self.batch = Batch::Open;
+        self.copy_ends = 0;
+        let portal = if self.portal_effects.is_empty() { None } else { wire::cstr(frame.body).map(|(name, _)| name) };
+        let found = portal.and_then(|portal| self.portal_effects.iter().find(|(name, _)| **name == *portal));
+        match found.map(|(_, effect)| effect.clone()) {
+            Some(Effect::Deallocate(name)) if self.statements.find(&name).is_none() => {
+                self.deallocate_there(&name, to_server);
+                FromClient::Replaced { taken: frame.header.len }
+            }
+            Some(effect) => {
+                self.begin(effect);
+                self.ledger.push(Owed::new(Kind::Execute, Action::Tag));
+                FromClient::Forward
+            }
+            None => self.forward(Kind::Execute),
+        }
+    }
+
+    /// A prepared DEALLOCATE of no name of ours: the server itself says that there is none, or forgets what SQL's own
+    /// PREPARE made.
+    fn deallocate_there(&mut self, name: &[u8], to_server: &mut Outbox<'_>) {
+        let name = if name.starts_with(prepared::PREFIX.as_bytes()) { UNKNOWN } else { name };
+        let mut text = b"DEALLOCATE \"".to_vec();
+        for &byte in name {
+            text.extend(std::iter::repeat_n(byte, if byte == b'"' { 2 } else { 1 }));
+        }
+        text.extend(b"\"\0\0\0");
+        let out = to_server.end();
+        encode::close_statement(out, DECOY);
+        encode::parse(out, DECOY, &text);
+        encode::bind_head(out, b"", DECOY, NO_PARAMETERS.len());
+        out.extend(NO_PARAMETERS);
+        out.extend([front::EXECUTE, 0, 0, 0, 9, 0, 0, 0, 0, 0]);
+        for kind in [Kind::Close, Kind::Parse, Kind::Bind] {
+            self.ledger.push(Owed::new(kind, Action::Skip).of(DECOY_ID, NO_SLOT));
+        }
+        self.forward(Kind::Execute);
+    }
+}
+
+/// The end of a Bind: no formats, no values, no result formats.
+const NO_PARAMETERS: [u8; 6] = [0; 6];

@@ -1,0 +1,319 @@
+//! [pure] Statements on their way in: what becomes of Parse, Bind, Describe and Close.
+//!
+//! A client's names never reach a shared server: here they become shared names, and what the server at hand lacks is
+//! sent in front.
+
+use std::sync::Arc;
+
+use super::ledger::{Action, Kind, NO_SLOT, Owed};
+use super::outbox::Outbox;
+use super::pin::Pin;
+use super::prepared::{self, Effect, OnServer, Statement, Unnamed};
+use super::{Batch, Frame, FromClient, ServerState, Session};
+use crate::config::PoolMode;
+use crate::error::{Error, Kind as ErrorKind, Side};
+use crate::sql::{self, Special, Taint};
+use crate::wire::backend::TxStatus;
+use crate::wire::frontend::{self, Named};
+use crate::wire::{encode, front};
+
+impl Session {
+    pub(super) fn parse(
+        &mut self,
+        frame: &Frame<'_>,
+        server: &mut ServerState,
+        to_server: &mut Outbox<'_>,
+    ) -> Result<FromClient, Error> {
+        let first = self.may_repeat();
+        self.batch = Batch::Open;
+        if self.mode == PoolMode::Session {
+            return Ok(self.forward(Kind::Parse));
+        }
+        if !frame.whole() {
+            return self.large_parse(frame, server, to_server);
+        }
+        let Some(view) = frontend::parse(frame.body) else { return Ok(self.forward(Kind::Parse)) };
+        if view.name.is_empty() || !self.tracking {
+            return Ok(self.unnamed_parse(&view, to_server, frame.header.len));
+        }
+        if self.statements.find(view.name).is_some() {
+            self.duplicate_parse(view.name, to_server);
+            encode::parse(to_server.end(), DECOY, view.rest);
+            return Ok(FromClient::Replaced { taken: frame.header.len });
+        }
+        if !self.statements.has_room(view.rest.len()) {
+            return Err(Error::new(ErrorKind::PreparedTooMany, Side::Client));
+        }
+        let statement = self.statement(view.text, view.rest);
+        let slot = self.statements.insert(view.name, Arc::clone(&statement));
+        if server.parsed.touch(statement.id, self.ledger.batch()) {
+            self.ledger.push(Owed::new(Kind::Parse, Action::Fake).of(statement.id, slot));
+            if first {
+                self.replay.start();
+                self.replay.record(front::PARSE, Some(frame.body));
+            }
+            return Ok(FromClient::Swallow);
+        }
+        self.teach(&statement, server, to_server, Owed::new(Kind::Parse, Action::Forward).of(statement.id, slot));
+        Ok(FromClient::Replaced { taken: frame.header.len })
+    }
+
+    /// Names of ours, however the client's statement is called, and the pins that come with its text.
+    fn statement(&mut self, text: &[u8], rest: &[u8]) -> Arc<Statement> {
+        let verdict = sql::classify(text, self.lexical, self.reported);
+        let effect = match &verdict.special {
+            // A failed transaction refuses it like anything else.
+            _ if self.status == TxStatus::Failed => None,
+            Special::Deallocate(name) => Some(Effect::Deallocate(sql::fold_identifier(name).as_ref().into())),
+            Special::DeallocateAll => Some(Effect::DeallocateAll),
+            _ => None,
+        };
+        let taint = match verdict.special {
+            Special::ResetAll => Some(Taint::Reset),
+            _ => verdict.taint,
+        };
+        if let Some(taint) = taint {
+            self.pin_for(Pin::Statement(taint));
+        }
+        // DEALLOCATE is planned as an empty query; what executes it applies the effect.
+        let rest = if effect.is_some() { EMPTY_PARSE } else { rest };
+        let mut make =
+            |id| Statement { id, name: prepared::server_name(id), rest: rest.into(), taint, effect: effect.clone() };
+        // In a failed transaction the server must refuse the Parse itself (25P02), unless it is one that ends it.
+        if self.pin.is_some() || effect.is_some() || self.status == TxStatus::Failed {
+            return Arc::new(make(self.intern.private_id()));
+        }
+        self.intern.shared(rest, &self.wanted.parse_scope(), &mut make)
+    }
+
+    /// Sends the Parse of a shared statement, closing another first where the server's set is full.
+    fn teach(&mut self, statement: &Arc<Statement>, server: &mut ServerState, to_server: &mut Outbox<'_>, owed: Owed) {
+        self.make_way(statement, server, to_server);
+        encode::parse(to_server.end(), &statement.name, &statement.rest);
+        self.ledger.push(owed);
+    }
+
+    /// The server's set takes a statement in: what must be closed for it is closed.
+    fn make_way(&mut self, statement: &Arc<Statement>, server: &mut ServerState, to_server: &mut Outbox<'_>) {
+        let before = server.parsed.learn(statement, self.ledger.batch());
+        let own = before.close_first.then(|| Arc::clone(statement));
+        for old in before.evicted.into_iter().chain(own) {
+            encode::close_statement(to_server.end(), &old.name);
+            self.ledger.push(Owed::new(Kind::Close, Action::Skip).of(old.id, NO_SLOT));
+        }
+    }
+
+    /// The server must know the statement before a message that uses it.
+    fn ensure(&mut self, statement: &Arc<Statement>, server: &mut ServerState, to_server: &mut Outbox<'_>) {
+        if !server.parsed.touch(statement.id, self.ledger.batch()) {
+            self.teach(statement, server, to_server, Owed::new(Kind::Parse, Action::Skip).of(statement.id, NO_SLOT));
+        }
+    }
+
+    /// A name twice: the Parse itself goes out under a name that is taken for certain, so that the server judges its text
+    /// as PostgreSQL does, in a failed transaction too, and then refuses it; the error is given the client's name.
+    fn duplicate_parse(&mut self, name: &[u8], to_server: &mut Outbox<'_>) {
+        encode::close_statement(to_server.end(), DECOY);
+        self.ledger.push(Owed::new(Kind::Close, Action::Skip).of(DECOY_ID, NO_SLOT));
+        encode::parse(to_server.end(), DECOY, EMPTY_PARSE);
+        self.ledger.push(Owed::new(Kind::Parse, Action::Skip).of(DECOY_ID, NO_SLOT));
+        self.renames.push_back(name.into());
+        self.ledger.push(Owed::new(Kind::Parse, Action::Rename));
+    }
+
+    fn unnamed_parse(&mut self, view: &frontend::Parse<'_>, to_server: &mut Outbox<'_>, len: usize) -> FromClient {
+        let verdict = sql::classify(view.text, self.lexical, self.reported);
+        if let Some(taint) = verdict.taint {
+            self.pin_for(Pin::Statement(taint));
+        }
+        if verdict.special == Special::ResetAll {
+            self.pin_for(Pin::Statement(Taint::Reset));
+        }
+        if !view.name.is_empty() {
+            return self.forward(Kind::Parse);
+        }
+        self.large_unbound = false;
+        self.replace_unnamed(Unnamed::Known(OnServer::Sent(self.ledger.batch())));
+        self.unnamed_rest.clear();
+        self.unnamed_effect = self.own_effect(&verdict.special);
+        if self.unnamed_effect.is_some() {
+            self.unnamed_rest.extend_from_slice(EMPTY_PARSE);
+            encode::parse(to_server.end(), b"", EMPTY_PARSE);
+            self.ledger.push(Owed::new(Kind::Parse, Action::Forward));
+            return FromClient::Replaced { taken: len };
+        }
+        self.unnamed_rest.extend_from_slice(view.rest);
+        self.forward(Kind::Parse)
+    }
+
+    /// A Parse too long to be read. Its name is private to this client, and its server stays.
+    fn large_parse(
+        &mut self,
+        frame: &Frame<'_>,
+        server: &mut ServerState,
+        to_server: &mut Outbox<'_>,
+    ) -> Result<FromClient, Error> {
+        let Some((name, _)) = crate::wire::cstr(frame.body) else {
+            return Err(Error::protocol("a statement name is too long"));
+        };
+        if name.is_empty() || !self.tracking {
+            self.replace_unnamed(Unnamed::Large);
+            self.unnamed_effect = None;
+            self.large_unbound = true;
+            return Ok(self.forward(Kind::Parse));
+        }
+        let (taken, rest) = (5 + name.len() + 1, frame.header.len - 5 - (name.len() + 1));
+        self.pin_for(Pin::LargeParse);
+        if self.statements.find(name).is_some() {
+            self.duplicate_parse(name, to_server);
+            encode::parse_head(to_server.end(), DECOY, rest);
+            return Ok(FromClient::Replaced { taken });
+        }
+        let id = self.intern.private_id();
+        let statement = Arc::new(Statement {
+            id,
+            name: prepared::server_name(id),
+            rest: Box::default(),
+            taint: None,
+            effect: None,
+        });
+        let slot = self.statements.insert(name, Arc::clone(&statement));
+        self.make_way(&statement, server, to_server);
+        encode::parse_head(to_server.end(), &statement.name, rest);
+        self.ledger.push(Owed::new(Kind::Parse, Action::Forward).of(id, slot));
+        Ok(FromClient::Replaced { taken })
+    }
+
+    pub(super) fn bind(
+        &mut self,
+        frame: &Frame<'_>,
+        server: &mut ServerState,
+        to_server: &mut Outbox<'_>,
+    ) -> Result<FromClient, Error> {
+        self.batch = Batch::Open;
+        if self.mode == PoolMode::Session {
+            return Ok(self.forward(Kind::Bind));
+        }
+        let Some(names) = frontend::bind(frame.body) else {
+            return match frame.whole() {
+                true => Ok(self.forward(Kind::Bind)),
+                false => Err(Error::protocol("the names of a Bind are too long")),
+            };
+        };
+        if names.statement.is_empty() {
+            self.recall_unnamed(to_server);
+            self.large_unbound = false;
+            self.set_portal_effect(names.portal, self.unnamed_effect.clone());
+            return Ok(self.forward(Kind::Bind));
+        }
+        let Some((slot, statement)) = self.statements.find(names.statement).map(|(slot, s)| (slot, Arc::clone(s)))
+        else {
+            return Ok(self.bind_unknown(&names, frame, to_server));
+        };
+        if let Some(taint) = statement.taint {
+            self.pin_for(Pin::Statement(taint));
+        }
+        self.set_portal_effect(names.portal, statement.effect.clone());
+        self.ensure(&statement, server, to_server);
+        let rest = frame.header.len - 5 - names.taken;
+        encode::bind_head(to_server.end(), names.portal, &statement.name, rest);
+        self.ledger.push(Owed::new(Kind::Bind, Action::Forward).of(statement.id, slot));
+        Ok(FromClient::Replaced { taken: 5 + names.taken })
+    }
+
+    /// A batch that uses an unnamed statement of an earlier one: this server may not have it (PROTOCOL 7).
+    fn recall_unnamed(&mut self, to_server: &mut Outbox<'_>) {
+        if matches!(self.unnamed, Unnamed::None) && self.strange_unnamed {
+            self.strange_unnamed = false;
+            encode::close_statement(to_server.end(), b"");
+            self.ledger.push(Owed::new(Kind::Close, Action::Skip));
+        }
+        let Unnamed::Known(there) = self.unnamed else { return };
+        let batch = self.ledger.batch();
+        if there != OnServer::Yes && there != OnServer::Sent(batch) {
+            self.unnamed = Unnamed::Known(OnServer::Sent(batch));
+            self.unnamed_batch = batch;
+            encode::parse(to_server.end(), b"", &self.unnamed_rest);
+            self.ledger.push(Owed::new(Kind::Parse, Action::Skip));
+        }
+    }
+
+    /// PostgreSQL's own 26000 names what the client named; a name that looks like ours must not find one of ours.
+    fn bind_unknown(
+        &mut self,
+        names: &frontend::BindNames<'_>,
+        frame: &Frame<'_>,
+        to_server: &mut Outbox<'_>,
+    ) -> FromClient {
+        if !self.tracking || !names.statement.starts_with(prepared::PREFIX.as_bytes()) {
+            return self.forward(Kind::Bind);
+        }
+        encode::bind_head(to_server.end(), names.portal, UNKNOWN, frame.header.len - 5 - names.taken);
+        self.ledger.push(Owed::new(Kind::Bind, Action::Forward));
+        FromClient::Replaced { taken: 5 + names.taken }
+    }
+
+    pub(super) fn describe(
+        &mut self,
+        frame: &Frame<'_>,
+        server: &mut ServerState,
+        to_server: &mut Outbox<'_>,
+    ) -> FromClient {
+        self.batch = Batch::Open;
+        let name = match frontend::named(frame.body) {
+            Some(Named::Statement(name)) if self.mode != PoolMode::Session => name,
+            Some(Named::Statement(_)) => return self.forward(Kind::DescribeStatement),
+            _ => return self.forward(Kind::DescribePortal),
+        };
+        if name.is_empty() {
+            self.recall_unnamed(to_server);
+            return self.forward(Kind::DescribeStatement);
+        }
+        let known = self.statements.find(name).map(|(slot, s)| (slot, Arc::clone(s)));
+        let (sent, owed) = match &known {
+            Some((slot, statement)) => {
+                self.ensure(statement, server, to_server);
+                (&*statement.name, Owed::new(Kind::DescribeStatement, Action::Forward).of(statement.id, *slot))
+            }
+            None if self.tracking && name.starts_with(prepared::PREFIX.as_bytes()) => {
+                (UNKNOWN, Owed::new(Kind::DescribeStatement, Action::Forward))
+            }
+            None => return self.forward(Kind::DescribeStatement),
+        };
+        encode::describe_statement(to_server.end(), sent);
+        self.ledger.push(owed);
+        FromClient::Replaced { taken: frame.header.len }
+    }
+
+    /// A server keeps the shared statement; only the client's name ends.
+    pub(super) fn close(&mut self, frame: &Frame<'_>) -> FromClient {
+        self.batch = Batch::Open;
+        let name = match frontend::named(frame.body) {
+            Some(Named::Statement(name)) if self.mode != PoolMode::Session => name,
+            _ => return self.forward(Kind::Close),
+        };
+        if name.is_empty() {
+            self.replace_unnamed(Unnamed::None);
+            return self.forward(Kind::Close);
+        }
+        if !self.tracking {
+            return self.forward(Kind::Close);
+        }
+        // Closing a name that does not exist is no error (PROTOCOL 8).
+        let slot = self.statements.hide(name).unwrap_or(NO_SLOT);
+        self.ledger.push(Owed::new(Kind::Close, Action::Fake).of(0, slot));
+        FromClient::Swallow
+    }
+}
+
+/// An empty query without parameters, as a Parse has it behind its name.
+const EMPTY_PARSE: &[u8] = b"\0\0\0";
+
+/// A name that no server has: ids begin at 1.
+pub(super) const UNKNOWN: &[u8] = b"pgweir_0";
+
+/// A statement of nobody's, for what a server should judge by itself.
+pub(super) const DECOY: &[u8] = b"pgweir_own";
+
+/// No shared statement has it.
+pub(super) const DECOY_ID: u64 = u64::MAX;

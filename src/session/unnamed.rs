@@ -1,0 +1,78 @@
+//! [pure] The client's unnamed statement where its replacement is skipped: then the earlier one is still there.
+
+use std::collections::VecDeque;
+
+use super::prepared::{Effect, OnServer, Unnamed};
+use super::{Session, ledger::Owed};
+
+/// What a Parse, Query or Close replaced that may yet be skipped: the ledger's entry says so (`Owed::replaces`).
+#[derive(Debug)]
+pub struct Earlier {
+    unnamed: Unnamed,
+    rest: Vec<u8>,
+    effect: Option<Effect>,
+}
+
+/// Those of the batches under way, in order. Seldom any: one pointer then.
+#[derive(Debug, Default)]
+pub struct Replacements(Option<Box<List>>);
+
+#[derive(Debug, Default)]
+struct List(VecDeque<Earlier>);
+
+impl Replacements {
+    pub fn len(&self) -> usize {
+        self.0.as_ref().map_or(0, |list| list.0.len())
+    }
+
+    fn push(&mut self, earlier: Earlier) {
+        self.0.get_or_insert_default().0.push_back(earlier);
+    }
+
+    pub fn pop(&mut self) -> Option<Earlier> {
+        self.0.as_mut()?.0.pop_front()
+    }
+
+    fn first_mut(&mut self) -> Option<&mut Earlier> {
+        self.0.as_mut()?.0.front_mut()
+    }
+
+    pub fn clear(&mut self) {
+        self.0 = None;
+    }
+}
+
+impl Session {
+    /// The unnamed statement gives way. What it was is kept where a message before this one, in the same batch, may
+    /// fail: first in its batch, nothing is kept, so that the usual client allocates nothing.
+    pub(super) fn replace_unnamed(&mut self, by: Unnamed) {
+        let unnamed = std::mem::replace(&mut self.unnamed, by);
+        self.unnamed_batch = self.ledger.batch();
+        if self.ledger.has_open_batch() {
+            let rest = std::mem::take(&mut self.unnamed_rest);
+            self.earlier.push(Earlier { unnamed, rest, effect: self.unnamed_effect.clone() });
+        }
+    }
+
+    /// The answer to this entry came: what it replaced is gone.
+    pub(super) fn replaced(&mut self, owed: &Owed) {
+        if owed.replaces {
+            self.earlier.pop();
+        }
+    }
+
+    /// The first replacement of this batch that was skipped: what it would have replaced stays, unless a later batch has
+    /// replaced it since. It is parsed again before its next use.
+    pub(super) fn restore_unnamed(&mut self, mut back: Earlier, batch: u32) {
+        if let Unnamed::Known(there) = &mut back.unnamed {
+            *there = OnServer::No;
+        }
+        if let Some(later) = self.earlier.first_mut() {
+            *later = back;
+        } else if self.unnamed_batch == batch {
+            self.unnamed = back.unnamed;
+            self.unnamed_rest = back.rest;
+            self.unnamed_effect = back.effect;
+        }
+    }
+}

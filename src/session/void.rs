@@ -1,0 +1,67 @@
+//! [pure] What the server skips did not happen: what a batch did to the client's statements is undone.
+
+use super::from_server::{is_sent_in, is_unnamed_parse};
+use super::ledger::{Action, Kind};
+use super::prepared::{OnServer, Unnamed};
+use super::unnamed::Earlier;
+use super::{Batch, ServerState, Session};
+
+impl Session {
+    /// What the server skips did not happen.
+    pub(super) fn void_batch(&mut self, server: &mut ServerState) {
+        let Session { ledger, statements, effects, renames, unnamed, earlier, strange_unnamed, .. } = self;
+        let batch = ledger.head().map_or(0, |owed| owed.batch);
+        let mut refused = true;
+        let mut replaced = Replaced::Nothing;
+        // A name that was closed and then parsed again: first the later statement goes, then the earlier is back.
+        let mut closes = Vec::new();
+        let found = ledger.void_to_sync(|owed| {
+            let before = if owed.replaces { earlier.pop() } else { None };
+            replaced = match (std::mem::take(&mut replaced), before) {
+                // PostgreSQL drops the earlier one before it reads the text of a Parse.
+                (Replaced::Nothing, _) if refused && is_unnamed_parse(&owed) && owed.action == Action::Forward => {
+                    Replaced::Gone
+                }
+                (Replaced::Nothing, Some(before)) => Replaced::By(before),
+                (replaced, _) => replaced,
+            };
+            refused = false;
+            match (owed.kind, owed.action) {
+                (Kind::Parse, Action::Rename) => {
+                    renames.pop_front();
+                }
+                (Kind::Parse, Action::Fake) => statements.forget(owed.slot),
+                (Kind::Parse, _) if is_unnamed_parse(&owed) && is_sent_in(unnamed, owed.batch) => {
+                    // A skipped repetition leaves it as it was: known to us, and not to this server.
+                    *unnamed = if owed.action == Action::Skip { Unnamed::Known(OnServer::No) } else { Unnamed::None };
+                }
+                (Kind::Parse, _) => {
+                    statements.forget(owed.slot);
+                    server.parsed.voided(owed.statement, owed.batch);
+                }
+                (Kind::Close, Action::Skip) if owed.statement == 0 => *strange_unnamed = true,
+                (Kind::Close, Action::Skip) => server.parsed.voided(owed.statement, owed.batch),
+                (Kind::Close, _) => closes.push(owed.slot),
+                (_, Action::Tag | Action::Discard) => closes.extend(Session::undo_effect(effects)),
+                _ => {}
+            }
+        });
+        if let Replaced::By(before) = replaced {
+            self.restore_unnamed(before, batch);
+        }
+        let statements = &mut self.statements;
+        closes.into_iter().for_each(|slot| statements.restore(slot));
+        if !found {
+            self.batch = Batch::Failed;
+        }
+    }
+}
+
+/// What a batch that fails would have done to the unnamed statement.
+#[derive(Default)]
+enum Replaced {
+    #[default]
+    Nothing,
+    Gone,
+    By(Earlier),
+}

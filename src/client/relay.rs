@@ -17,7 +17,7 @@ use crate::session::{Frame, FromClient, FromServer, Session};
 use crate::wire::{back, encode, frame};
 
 /// Answers of ours that wait for a client that does not read: beyond this, nothing more is read from it.
-const CLIENT_BACKLOG: usize = 64 << 10;
+pub(super) const CLIENT_BACKLOG: usize = 64 << 10;
 
 /// Answers owed to one client: beyond this, none of its messages is looked at until some have come. Messages that we
 /// answer ourselves cost a client nothing to send.
@@ -34,18 +34,6 @@ pub struct Conversation {
     pub limit: usize,
     /// A Flush of ours is on its way (`is_owed_much`).
     pub asked_to_flush: bool,
-}
-
-/// How a client's time without a server ends.
-#[derive(Debug)]
-pub enum Idle {
-    /// Closed its end, or the socket failed.
-    Gone,
-    /// Terminate.
-    Quit,
-    /// The next frame, of this tag, needs a server.
-    Wants(u8),
-    Fail(Error),
 }
 
 /// How a loan ends.
@@ -74,75 +62,6 @@ impl From<Error> for Stop {
 }
 
 impl Conversation {
-    /// Without a server: drains what is left for the client, answers what needs no server. Cancel-safe.
-    pub fn poll_idle(&mut self, cx: &mut Context<'_>) -> Poll<Idle> {
-        self.entry.waker.register(cx.waker());
-        loop {
-            if let Some(error) = ordered_idle(&self.entry) {
-                return Poll::Ready(Idle::Fail(error));
-            }
-            match self.judge_idle() {
-                Ok(None) => {}
-                Ok(Some(idle)) => return Poll::Ready(idle),
-                Err(error) => return Poll::Ready(Idle::Fail(error)),
-            }
-            let drained = match self.drain_client(cx) {
-                Ok(drained) => drained,
-                Err(_) => return Poll::Ready(Idle::Gone),
-            };
-            if !drained && self.to_client.pending() > CLIENT_BACKLOG {
-                return Poll::Pending;
-            }
-            match self.to_server.poll_fill(&mut self.stream, cx) {
-                Poll::Ready(Ok(Read::Bytes)) => {}
-                // A frame that must be whole and does not fit was refused by its length before.
-                Poll::Ready(Ok(Read::Full | Read::End) | Err(_)) => return Poll::Ready(Idle::Gone),
-                Poll::Pending => return Poll::Pending,
-            }
-        }
-    }
-
-    /// Frames of an idle client, until one needs a server and is there as far as it must be.
-    fn judge_idle(&mut self) -> Result<Option<Idle>, Error> {
-        loop {
-            if self.to_server.in_frame() {
-                return Ok(None);
-            }
-            let unjudged = self.to_server.unjudged();
-            let Some(header) = scan(unjudged, self.limit)? else { return Ok(None) };
-            if self.session.wants_server(header.tag) {
-                let there = unjudged.len() >= Session::client_needs(&header);
-                return Ok(there.then_some(Idle::Wants(header.tag)));
-            }
-            let verdict = {
-                let (staged, span, _) = self.to_client.parts();
-                let mut out = Outbox::new(staged, span);
-                let verdict = self.session.unattended(Frame { header, body: &[] }, &mut out);
-                let folded = out.folded();
-                if folded {
-                    self.to_client.folded();
-                }
-                verdict
-            };
-            if verdict == FromClient::Terminate {
-                return Ok(Some(Idle::Quit));
-            }
-            self.to_server.swallow(header.len);
-        }
-    }
-
-    /// The frame that waits for a server is refused: the client is told, and stays.
-    pub fn refuse(&mut self, error: &Error) {
-        let Ok(Some(header)) = frame::scan(self.to_server.unjudged(), self.limit) else { return };
-        let (staged, span, _) = self.to_client.parts();
-        let mut out = Outbox::new(staged, span);
-        self.session.refuse(header.tag, error, &mut out);
-        if out.folded() {
-            self.to_client.folded();
-        }
-        self.to_server.swallow(header.len);
-    }
-
     /// A server was lent: what aligns it goes in front of the client's first message, in the same write.
     pub fn attach(&mut self, server: &mut Server) {
         let (staged, span, _) = self.to_server.parts();
@@ -386,7 +305,7 @@ impl Conversation {
     }
 }
 
-fn scan(bytes: &[u8], limit: usize) -> Result<Option<frame::Header>, Error> {
+pub(super) fn scan(bytes: &[u8], limit: usize) -> Result<Option<frame::Header>, Error> {
     frame::scan(bytes, limit).map_err(|malformed| Error::protocol(malformed.0))
 }
 
@@ -396,14 +315,4 @@ fn view(header: frame::Header, bytes: &[u8], needs: usize) -> Option<Frame<'_>> 
         return None;
     }
     Some(Frame { header, body: bytes.get(frame::HEADER..header.len.min(bytes.len()))? })
-}
-
-/// Orders that end a client which holds no server.
-fn ordered_idle(entry: &Entry) -> Option<Error> {
-    let kind = match entry.take_order() {
-        _ if entry.is_draining() => Kind::ShuttingDown,
-        Order::ClientIdle => Kind::ClientIdle,
-        _ => return None,
-    };
-    Some(Error::new(kind, Side::Proxy))
 }

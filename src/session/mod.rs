@@ -21,6 +21,7 @@ pub mod outbox;
 pub mod pin;
 pub mod prepared;
 mod replay;
+mod server_state;
 pub mod settings;
 mod statements_in;
 mod unnamed;
@@ -30,8 +31,9 @@ use effects::Begun;
 use ledger::{Action, Kind, Ledger, Owed, Settled};
 use outbox::Outbox;
 use pin::Pin;
-use prepared::{Effect, Intern, OnServer, Parsed, Statements, Unnamed};
+use prepared::{Effect, Intern, OnServer, Statements, Unnamed};
 use replay::Replay;
+pub use server_state::ServerState;
 use settings::Settings;
 use unnamed::Replacements;
 
@@ -88,26 +90,6 @@ enum Batch {
     Failed,
     /// No server was found for it: what comes until the Sync goes nowhere.
     Refused,
-}
-
-/// What a server connection has of sessions: travels with it.
-#[derive(Debug)]
-pub struct ServerState {
-    pub parsed: Parsed,
-    /// What its session has now.
-    pub known: Arc<Settings>,
-    /// What it had after login: where RESET and DISCARD ALL lead.
-    pub base: Arc<Settings>,
-    /// Which settings its major reports beyond those that all do, as its login showed.
-    reported: Reported,
-}
-
-impl ServerState {
-    pub fn new(base: Arc<Settings>, max_prepared_statements: usize) -> ServerState {
-        let has = |name| base.get(name).is_some();
-        let reported = Reported { search_path: has("search_path"), scram_iterations: has("scram_iterations") };
-        ServerState { parsed: Parsed::new(max_prepared_statements), known: Arc::clone(&base), base, reported }
-    }
 }
 
 /// What a session is made with.

@@ -81,9 +81,13 @@ pub enum OnServer {
     Yes,
 }
 
-/// A client's named statements. Slots keep their number while a ledger entry may speak of them.
+/// A client's named statements. Slots keep their number while a ledger entry may speak of them. A client that prepares
+/// nothing has no table.
 #[derive(Debug, Default)]
-pub struct Statements {
+pub struct Statements(Option<Box<Table>>);
+
+#[derive(Debug, Default)]
+struct Table {
     slots: Vec<Option<Slot>>,
     free: Vec<u32>,
     names: HashMap<Box<[u8]>, u32, RandomState>,
@@ -98,65 +102,70 @@ struct Slot {
 
 impl Statements {
     pub fn find(&self, name: &[u8]) -> Option<(u32, &Arc<Statement>)> {
-        let slot = *self.names.get(name)?;
-        let statement = &self.slots.get(slot as usize)?.as_ref()?.statement;
+        let table = self.0.as_ref()?;
+        let slot = *table.names.get(name)?;
+        let statement = &table.slots.get(slot as usize)?.as_ref()?.statement;
         Some((slot, statement))
     }
 
     pub fn len(&self) -> usize {
-        self.names.len()
+        self.0.as_ref().map_or(0, |table| table.names.len())
     }
 
     pub fn is_empty(&self) -> bool {
-        self.names.is_empty()
+        self.len() == 0
     }
 
     /// Whether another one of this size stays within the bounds.
     pub fn has_room(&self, size: usize) -> bool {
-        self.names.len() < CLIENT_STATEMENTS && self.bytes + size <= CLIENT_BYTES
+        self.len() < CLIENT_STATEMENTS && self.0.as_ref().map_or(0, |table| table.bytes) + size <= CLIENT_BYTES
     }
 
-    /// A Parse under a free name. The slot is what `revert` takes if the server voids it.
+    /// A Parse under a free name. The slot is what `forget` takes if the server voids it.
     pub fn insert(&mut self, name: &[u8], statement: Arc<Statement>) -> u32 {
-        self.bytes += statement.rest.len();
-        let slot = self.free.pop().unwrap_or_else(|| {
-            self.slots.push(None);
-            (self.slots.len() - 1) as u32
+        let table = self.0.get_or_insert_default();
+        table.bytes += statement.rest.len();
+        let slot = table.free.pop().unwrap_or_else(|| {
+            table.slots.push(None);
+            (table.slots.len() - 1) as u32
         });
-        self.slots[slot as usize] = Some(Slot { name: name.into(), statement });
-        self.names.insert(name.into(), slot);
+        table.slots[slot as usize] = Some(Slot { name: name.into(), statement });
+        table.names.insert(name.into(), slot);
         slot
     }
 
     /// A Close of a name: it is free at once; the slot stays until `forget` or `restore`.
     pub fn hide(&mut self, name: &[u8]) -> Option<u32> {
-        self.names.remove(name)
+        self.0.as_mut()?.names.remove(name)
     }
 
     /// The Parse of this slot failed or was voided, or the Close of this slot was answered.
     pub fn forget(&mut self, slot: u32) {
-        let Some(gone) = self.slots.get_mut(slot as usize).and_then(Option::take) else { return };
-        self.bytes -= gone.statement.rest.len();
-        if self.names.get(&gone.name) == Some(&slot) {
-            self.names.remove(&gone.name);
+        let Some(table) = &mut self.0 else { return };
+        let Some(gone) = table.slots.get_mut(slot as usize).and_then(Option::take) else { return };
+        table.bytes -= gone.statement.rest.len();
+        if table.names.get(&gone.name) == Some(&slot) {
+            table.names.remove(&gone.name);
         }
-        self.free.push(slot);
+        table.free.push(slot);
     }
 
     /// The Close of this slot was voided: the name is back, unless a later Parse took it.
     pub fn restore(&mut self, slot: u32) {
-        let Some(Some(back)) = self.slots.get(slot as usize) else { return };
-        self.names.entry(back.name.clone()).or_insert(slot);
+        let Some(table) = &mut self.0 else { return };
+        let Some(Some(back)) = table.slots.get(slot as usize) else { return };
+        table.names.entry(back.name.clone()).or_insert(slot);
     }
 
     /// DEALLOCATE ALL, DISCARD ALL: as a Close of each.
     pub fn hide_all(&mut self) -> Vec<u32> {
-        self.names.drain().map(|(_, slot)| slot).collect()
+        let names = self.0.as_mut().map(|table| std::mem::take(&mut table.names));
+        names.unwrap_or_default().into_values().collect()
     }
 
     /// All are gone, without a slot that could come back.
     pub fn clear(&mut self) {
-        *self = Statements::default();
+        self.0 = None;
     }
 }
 

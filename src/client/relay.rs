@@ -50,6 +50,14 @@ pub enum End {
     Fail(Error),
 }
 
+/// What a look at the server's socket led to.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Pulled {
+    Bytes,
+    NoRoom,
+    Nothing,
+}
+
 /// Why a poll cannot go on.
 enum Stop {
     End(End),
@@ -89,15 +97,21 @@ impl Conversation {
         self.obey()?;
         loop {
             self.judge_client(server)?;
-            let mut moved = self.push_to_server(server, cx)?;
-            moved |= self.pull_from_server(server, cx)?;
+            let pushed = self.push_to_server(server, cx)?;
+            let pulled = self.pull_from_server(server, cx)?;
             self.judge_server(server)?;
-            moved |= self.push_to_client(cx)?;
+            let drained = self.push_to_client(cx)?;
             if let Some(settled) = self.settled() {
                 return Err(Stop::End(End::Settled(settled)));
             }
-            moved |= self.pull_from_client(cx)?;
-            if !moved {
+            let read = self.pull_from_client(cx)?;
+            // Whoever had to wait is woken by its socket. Another round is due only for what was read, for a server that
+            // found no room before some was made, and for frames that waited until others were out.
+            let again = pulled == Pulled::Bytes
+                || read
+                || (pulled == Pulled::NoRoom && drained)
+                || (pushed && self.to_server.has_unjudged());
+            if !again {
                 return Ok(());
             }
         }
@@ -151,10 +165,11 @@ impl Conversation {
         }
     }
 
-    fn pull_from_server(&mut self, server: &mut Server, cx: &mut Context<'_>) -> Result<bool, Stop> {
+    fn pull_from_server(&mut self, server: &mut Server, cx: &mut Context<'_>) -> Result<Pulled, Stop> {
         match self.to_client.poll_fill(&mut server.stream, cx) {
-            Poll::Ready(Ok(Read::Bytes)) => Ok(true),
-            Poll::Ready(Ok(Read::Full)) | Poll::Pending => Ok(false),
+            Poll::Ready(Ok(Read::Bytes)) => Ok(Pulled::Bytes),
+            Poll::Ready(Ok(Read::Full)) => Ok(Pulled::NoRoom),
+            Poll::Pending => Ok(Pulled::Nothing),
             Poll::Ready(Ok(Read::End) | Err(_)) => Err(Stop::End(End::ServerGone { told: self.session.told_fatal() })),
         }
     }

@@ -31,7 +31,7 @@ pub struct Pipe {
 }
 
 /// What `staged` may keep of its capacity when nothing is pending.
-const STAGED_KEEP: usize = 512;
+const STAGED_KEEP: usize = 256;
 
 /// A span up to this size is copied behind what we author: cheaper than a system call with two slices.
 const FOLD: usize = 1024;

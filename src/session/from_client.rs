@@ -135,18 +135,32 @@ impl Session {
             self.ledger.push(Owed::new(Kind::Query, Action::Discard));
             return FromClient::Forward;
         }
-        self.note_taint(&statement);
+        self.note_taint(&statement, to_server);
         self.forward(Kind::Query)
     }
 
+    /// What a statement's text may do to session state, or read of it. `currval` and `lastval` read what another
+    /// client's `nextval` left: at the start of a loan the server forgets that, so that they answer 55000 as in a new
+    /// session. Behind statements of the same transaction they find what those left.
+    pub(super) fn tainted(&mut self, taint: Taint, to_server: &mut Outbox<'_>) {
+        if taint != Taint::Currval {
+            return self.pin_for(Pin::Statement(taint));
+        }
+        let begins = self.ledger.owes_client_nothing() && self.status == TxStatus::Idle;
+        if begins && self.pin.is_none() && self.mode != PoolMode::Session {
+            encode::query(to_server.end(), b"DISCARD SEQUENCES");
+            self.ledger.push(Owed::new(Kind::Query, Action::Skip));
+        }
+    }
+
     /// A statement that changes session state pins; RESET ALL alone in autocommit is followed instead.
-    fn note_taint(&mut self, statement: &sql::Statement<'_>) {
+    fn note_taint(&mut self, statement: &sql::Statement<'_>, to_server: &mut Outbox<'_>) {
         let alone = self.ledger.owes_client_nothing() && self.status == TxStatus::Idle && self.batch == Batch::Closed;
         match statement.taint {
             None if statement.special == Special::ResetAll && alone => self.resetting = true,
             None if statement.special == Special::ResetAll => self.pin_for(Pin::Statement(Taint::Reset)),
             None => {}
-            Some(taint) => self.pin_for(Pin::Statement(taint)),
+            Some(taint) => self.tainted(taint, to_server),
         }
     }
 

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use crate::config::PoolMode;
 use crate::error::{Error, Kind as ErrorKind, Side};
-use crate::sql::{Lexical, Reported, Taint};
+use crate::sql::{Lexical, Reported};
 use crate::wire::backend::TxStatus;
 use crate::wire::{back, encode, frame, front};
 
@@ -331,10 +331,8 @@ impl Session {
         self.replay.take()
     }
 
-    /// A read of another statement's sequence value comes too late to keep the server where that statement ran: it pins
-    /// nothing, in a transaction it works, outside one it fails or errs as in any transaction pool.
     fn pin_for(&mut self, pin: Pin) {
-        if self.mode != PoolMode::Session && pin != Pin::Statement(Taint::Currval) {
+        if self.mode != PoolMode::Session {
             self.pin.get_or_insert(pin);
         }
     }

@@ -44,7 +44,7 @@ impl Session {
         if !self.statements.has_room(view.rest.len()) {
             return Err(Error::new(ErrorKind::PreparedTooMany, Side::Client));
         }
-        let statement = self.statement(view.text, view.rest);
+        let statement = self.statement(view.text, view.rest, to_server);
         let slot = self.statements.insert(view.name, Arc::clone(&statement));
         if server.parsed.touch(statement.id, self.ledger.batch()) {
             self.ledger.push(Owed::new(Kind::Parse, Action::Fake).of(statement.id, slot));
@@ -59,7 +59,7 @@ impl Session {
     }
 
     /// Names of ours, however the client's statement is called, and the pins that come with its text.
-    fn statement(&mut self, text: &[u8], rest: &[u8]) -> Arc<Statement> {
+    fn statement(&mut self, text: &[u8], rest: &[u8], to_server: &mut Outbox<'_>) -> Arc<Statement> {
         let verdict = sql::classify(text, self.lexical, self.reported);
         let effect = match &verdict.special {
             // A failed transaction refuses it like anything else.
@@ -73,7 +73,7 @@ impl Session {
             _ => verdict.taint,
         };
         if let Some(taint) = taint {
-            self.pin_for(Pin::Statement(taint));
+            self.tainted(taint, to_server);
         }
         // DEALLOCATE is planned as an empty query; what executes it applies the effect.
         let rest = if effect.is_some() { EMPTY_PARSE } else { rest };
@@ -124,7 +124,7 @@ impl Session {
     fn unnamed_parse(&mut self, view: &frontend::Parse<'_>, to_server: &mut Outbox<'_>, len: usize) -> FromClient {
         let verdict = sql::classify(view.text, self.lexical, self.reported);
         if let Some(taint) = verdict.taint {
-            self.pin_for(Pin::Statement(taint));
+            self.tainted(taint, to_server);
         }
         if verdict.special == Special::ResetAll {
             self.pin_for(Pin::Statement(Taint::Reset));
@@ -211,7 +211,7 @@ impl Session {
             return Ok(self.bind_unknown(&names, frame, to_server));
         };
         if let Some(taint) = statement.taint {
-            self.pin_for(Pin::Statement(taint));
+            self.tainted(taint, to_server);
         }
         self.set_portal_effect(names.portal, statement.effect.clone());
         self.ensure(&statement, server, to_server);
@@ -233,6 +233,10 @@ impl Session {
         if there != OnServer::Yes && there != OnServer::Sent(batch) {
             self.unnamed = Unnamed::Known(OnServer::Sent(batch));
             self.unnamed_batch = batch;
+            let text = self.unnamed_rest.split(|byte| *byte == 0).next().unwrap_or_default();
+            if sql::classify(text, self.lexical, self.reported).taint == Some(Taint::Currval) {
+                self.tainted(Taint::Currval, to_server);
+            }
             encode::parse(to_server.end(), b"", &self.unnamed_rest);
             self.ledger.push(Owed::new(Kind::Parse, Action::Skip));
         }

@@ -2,6 +2,7 @@
 //! when that client leaves.
 
 use crate::support::proxy::{backend, value};
+use crate::support::wire::say;
 use crate::support::*;
 use tokio_postgres::Client;
 
@@ -135,6 +136,38 @@ async fn a_listener_gets_its_notifications(pg: Servers) {
     assert_eq!(wire.query("SELECT 1").await, "T D(1) C(SELECT 1) Z(I)");
 }
 
+/// A sequence's last value is session state that an INSERT leaves unseen: it is forgotten before another client asks.
+async fn sequence_values_do_not_cross(pg: Servers) {
+    let proxy = Proxy::of_size(&pg, 1).await;
+    let sequence = format!("crossing_{}_{}", pg.major, std::process::id());
+    let (mut one, mut other) = (Wire::login(&proxy).await, Wire::login(&proxy).await);
+    one.query(&format!("CREATE SEQUENCE {sequence} START 77")).await;
+    let next = format!("SELECT nextval('{sequence}')");
+    let current = format!("SELECT currval('{sequence}')");
+    let mut last = 77;
+    for read in ["SELECT lastval()", &current] {
+        for extended in [false, true] {
+            assert_eq!(one.query(&next).await, format!("T D({last}) C(SELECT 1) Z(I)"));
+            let asked = if extended { [say::run(read), say::sync()].concat() } else { say::query(read) };
+            let answer = other.ask(&[asked]).await;
+            assert!(answer.ends_with("E(55000) Z(I)"), "{read}: {answer}");
+            last += 1;
+        }
+    }
+    // A statement that another loan has parsed is no way round it.
+    one.query(&next).await;
+    assert!(other.ask(&[say::parse("s", "SELECT lastval()"), say::sync()]).await.ends_with("Z(I)"));
+    assert_eq!(one.query("SELECT 1").await, "T D(1) C(SELECT 1) Z(I)");
+    let bound = [say::bind("", "s", &[]), say::execute("", 0), say::sync()].concat();
+    one.query(&next).await;
+    assert!(other.ask(&[bound]).await.ends_with("E(55000) Z(I)"));
+    // In a transaction of its own each client finds its own.
+    other.query("BEGIN").await;
+    let mine = other.query(&next).await;
+    assert_eq!(other.query("SELECT lastval()").await, mine.replace("Z(I)", "Z(T)"));
+    other.query(&format!("COMMIT; DROP SEQUENCE {sequence}")).await;
+}
+
 async fn the_log_names_what_pinned(pg: Servers) {
     let proxy = Proxy::start(&pg).await;
     let client: Client = proxy.app().await;
@@ -144,7 +177,7 @@ async fn the_log_names_what_pinned(pg: Servers) {
 }
 
 tests! {
-    on both: [a_listener_gets_its_notifications, nothing_crosses],
+    on both: [a_listener_gets_its_notifications, nothing_crosses, sequence_values_do_not_cross],
     on 15: [
         nothing_crosses_in_the_extended_protocol, the_log_names_what_pinned,
         what_ends_with_its_transaction_does_not_pin,

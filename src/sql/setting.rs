@@ -4,7 +4,7 @@ use super::lexer::{Kind, Lexer, Token};
 use super::names::inner;
 use super::taint::Taint;
 
-/// The settings beyond [`FOLLOWED`] that this server reports in ParameterStatus, so that they are followed too.
+/// The settings beyond those of every version that this server reports in ParameterStatus, so that they are followed too.
 #[derive(Copy, Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Reported {
     /// From PostgreSQL 18 on.

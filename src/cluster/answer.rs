@@ -139,14 +139,14 @@ mod tests {
 
     #[test]
     fn a_primary_and_a_standby_answer() {
-        let primary = row(&["f", "0/1000018", "f", "-2", "00000002", "8192", "16777216", " a, b "]);
+        let primary = row(&["f", "0/1000028", "f", "-2", "00000002", "8192", "16777216", " a, b "]);
         let answer = whole(&primary).expect("an answer");
         assert_eq!(answer.identity, Identity { system: Some(u64::MAX - 1), timeline: Some(2), major: None });
         assert!(answer.is_synchronous);
         let look = answer.position.look(5, answer.page, answer.segment);
-        let expected = Look { at: 5, in_recovery: false, position: Some(0x100_0018), paused: false, identity: None };
-        assert_eq!(look, expected, "24 behind a segment's start is inside its header");
-        assert_eq!(answer.position.look(5, 8192, 64 << 20).position, Some(0x100_0000));
+        let expected = Look { at: 5, in_recovery: false, position: Some(0x100_0000), paused: false, identity: None };
+        assert_eq!(look, expected, "40 behind a segment's start is behind its header");
+        assert_eq!(answer.position.look(5, 8192, 64 << 20).position, Some(0x100_0028));
 
         let standby = row(&["t", "0/2018", "t", "7", "a", "8192", "16777216", ""]);
         let answer = whole(&standby).expect("an answer");

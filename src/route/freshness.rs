@@ -8,8 +8,8 @@
 
 use std::collections::VecDeque;
 
-/// How many samples are kept. When they are too many, every second one of the older half goes: a standby far behind
-/// keeps finding some, ever further apart.
+/// How many samples are kept. When they are too many, the one goes that leaves the smallest gap for its age: a standby
+/// far behind keeps finding some, further apart the older they are.
 const KEPT: usize = 256;
 
 /// WAL positions of one primary on one timeline, against one clock.
@@ -107,11 +107,13 @@ impl Freshness {
 
     fn push(&mut self, sample: Sample) {
         if self.samples.len() >= KEPT {
-            let mut n = 0;
-            self.samples.retain(|_| {
-                n += 1;
-                n > KEPT / 2 || n % 2 == 0
-            });
+            let gap = |n: usize| {
+                let (before, after) = (self.samples.get(n - 1)?.at, self.samples.get(n + 1)?.at);
+                Some((after - before) as f64 / (sample.at - self.samples.get(n)?.at) as f64)
+            };
+            let gaps = (1..self.samples.len()).filter_map(|n| Some((n, gap(n)?)));
+            let least = gaps.min_by(|(_, one), (_, other)| one.total_cmp(other)).map_or(0, |(n, _)| n);
+            self.samples.remove(least);
         }
         self.samples.push_back(sample);
     }
@@ -226,11 +228,12 @@ mod tests {
             f.sampled(n, n);
         }
         assert!(f.samples.len() <= KEPT);
-        f.replayed(0, 99_990);
-        assert_eq!(f.fresh(0), 99_990, "the newest ones are all there");
-        f.replayed(0, 50_000);
-        let fresh = f.fresh(0);
-        assert!((1..=50_000).contains(&fresh), "{fresh}");
+        for behind in [0, 5, 100, 10_000, 90_000] {
+            f.replayed(0, 100_000 - behind);
+            // Within a tenth of how far it is behind.
+            let least = 100_000 - behind - behind / 10;
+            assert!((least..=100_000 - behind).contains(&f.fresh(0)), "{} at {behind}", f.fresh(0));
+        }
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! [pure] What must hold between keys. A check is skipped where a value that it needs was refused already.
 
 use super::read::{Reader, Row};
-use super::{AuthType, Database, Global, ReadConsistency, SslMode, Tls, address};
+use super::{AuthType, Database, Global, MaxLag, ReadConsistency, SslMode, Tls, address};
 
 /// PgBouncer's bounds on names, less their zero byte.
 const LONGEST_DATABASE: usize = 63;
@@ -17,6 +17,16 @@ pub(crate) fn global(reader: &mut Reader<'_>, row: &Row, global: &Global) {
     if row.is_sound(&["min_pool_size", "default_pool_size"]) && exceeds(sizes) {
         let expected = format!("expected at most default_pool_size, {}; found {}", sizes.1, sizes.0);
         reader.blame(row, "min_pool_size", expected);
+    }
+    if row.is_sound(&["max_replica_lag", "probe_interval"]) {
+        lag(reader, row, global.reads.max_lag, global);
+    }
+}
+
+/// Positions are known as of the last look only: a standby would seem to lag before the next one.
+fn lag(reader: &mut Reader<'_>, row: &Row, limit: MaxLag, global: &Global) {
+    if matches!(limit, MaxLag::Time(limit) if limit <= global.probe_interval) {
+        reader.blame(row, "max_replica_lag", format!("expected more than probe_interval, {:?}", global.probe_interval));
     }
 }
 
@@ -143,6 +153,9 @@ fn reads(reader: &mut Reader<'_>, row: &Row, database: &Database, global: &Globa
             reader.warn(row.line_of(name), &row.at(name), "has no effect: work is split only beside `servers`");
         }
         return;
+    }
+    if let Some(limit) = database.reads.max_lag {
+        lag(reader, row, limit, global);
     }
     let consistency = database.reads.consistency.unwrap_or(global.reads.consistency);
     let bound = database.reads.max_staleness.or(global.reads.max_staleness);

@@ -551,6 +551,19 @@ mod tests {
     }
 
     #[test]
+    fn a_lag_is_longer_than_the_time_between_looks() {
+        let expected = "max_replica_lag: expected more than probe_interval";
+        refused(&global("max_replica_lag = '200ms'"), &[&format!("3: pgweir.{expected}, 200ms")]);
+        refused(
+            &database("servers = ['h:1', 'h:2']\nmax_replica_lag = '100ms'"),
+            &[&format!("5: databases.app.{expected}, 200ms")],
+        );
+        refused(&global("probe_interval = '20s'"), &[&format!("1: pgweir.{expected}, 20s")]);
+        sound(&global("max_replica_lag = '201ms'"));
+        sound(&global("probe_interval = '20s'\nmax_replica_lag = '1MB'"));
+    }
+
+    #[test]
     fn keys_must_agree() {
         let table = [
             (

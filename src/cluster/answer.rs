@@ -1,4 +1,5 @@
-//! [pure] What servers answer to a monitor's questions, from rows of text to values. Nothing of it is trusted to be there.
+//! [pure] What servers answer to a monitor's questions, from rows of text to values. Nothing of it is trusted to be
+//! there.
 
 use super::judge::Look;
 use crate::error::Error;

@@ -111,9 +111,13 @@ impl Judge {
         if let Some(paused) = self.paused.get_mut(node) {
             *paused = look.paused;
         }
-        match (self.verdict(node), look.position) {
-            (Ok(()) | Err(Unfit::Paused), Some(position)) => self.freshness.replayed(node, position),
-            _ => self.freshness.forget(node),
+        match self.verdict(node) {
+            Ok(()) | Err(Unfit::Paused) => {
+                if let Some(position) = look.position {
+                    self.freshness.replayed(node, position);
+                }
+            }
+            Err(_) => self.freshness.forget(node),
         }
     }
 
@@ -252,6 +256,17 @@ mod tests {
         // Back again, but who it is has to be asked first.
         j.see(1, Seen::InRecovery(true));
         assert_eq!(j.verdict(1), Err(Unfit::Unsure));
+    }
+
+    #[test]
+    fn an_answer_without_a_position_changes_nothing() {
+        let mut j = pair();
+        let bare = |in_recovery| Look { position: None, ..look(20, in_recovery, 0, None) };
+        assert_eq!((j.look(0, &bare(false)), j.look(1, &bare(true))), (None, None));
+        assert_eq!((j.verdict(1), j.freshness().fresh(1), j.freshness().newest()), (Ok(()), 10, 10));
+        // Who has ceased to say who it is is not known.
+        j.look(1, &Look { identity: Some(Identity::default()), ..bare(true) });
+        assert_eq!((j.verdict(1), j.freshness().fresh(1)), (Err(Unfit::Unsure), 0));
     }
 
     #[test]

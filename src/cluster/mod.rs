@@ -218,8 +218,8 @@ impl Cluster {
         });
     }
 
-    /// Publishes what follows from a look and, if roles changed, tells the pools. The judge's lock is held to the end: of
-    /// two changes at the same moment the later one must be told last.
+    /// Publishes what follows from a look and, if roles changed, tells the pools. The judge's lock is held to the end:
+    /// of two changes at the same moment the later one must be told last.
     fn judged(&self, node: usize, look: impl FnOnce(&mut Judge) -> Option<Topology>) {
         let mut judge = self.judge.lock();
         let changed = look(&mut judge);

@@ -13,13 +13,15 @@ use super::answer::{self, Answer, Row};
 use super::decide::Seen;
 use super::judge::Look;
 use super::sampler::{GAP, Sampler};
+use crate::config::Address;
 use crate::error::{Error, Kind, Side};
 use crate::net::talk::Talk;
 use crate::route::topology::Identity;
 use crate::server::login::{self, Plan};
 use crate::wire::{back, backend, encode, frame};
 
-/// One row, which nothing but LOGIN is needed for. The outer query must not ask for what the other role refuses (55000).
+/// One row, which nothing but LOGIN is needed for. The outer query must not ask for what the other role refuses
+/// (55000).
 const WHOLE: &[u8] = b"select r, \
     case when r then pg_catalog.pg_last_wal_replay_lsn() else pg_catalog.pg_current_wal_insert_lsn() end, \
     case when r then pg_catalog.pg_is_wal_replay_paused() else false end, \
@@ -40,6 +42,9 @@ const POSITION: &[u8] = b"select r, \
     case when r then pg_catalog.pg_is_wal_replay_paused() else false end \
     from (select pg_catalog.pg_is_in_recovery()) as x(r)";
 
+/// How long a server is spared a question that it refused.
+const PATIENCE: Duration = Duration::from_secs(60);
+
 /// What every server answers.
 const ROLE: &[u8] = b"select pg_catalog.pg_is_in_recovery()";
 
@@ -57,13 +62,14 @@ pub struct Monitor {
 
 /// An open connection and what it told.
 struct Line {
+    address: Address,
     talk: Talk,
     since: Instant,
     major: Option<u32>,
     /// In the last whole answer.
     whole: Option<Answer>,
-    /// The server would not answer all of it: the user may not ask.
-    restricted: bool,
+    /// The server would not answer all of it: the user may not ask. It is asked again after this.
+    restricted: Option<Instant>,
 }
 
 /// What ended a pause.
@@ -155,7 +161,6 @@ impl Monitor {
             None => Line::open(&self.plan).await?,
         };
         let look = line.look(what, &self.sampler).await;
-        // A server that answered with an error is asked on the same connection again.
         if look.is_ok() {
             self.line = Some(line);
         }
@@ -168,27 +173,33 @@ impl Line {
         let found = login::login(plan).await?;
         let major = answer::major(&found.reported);
         let talk = Talk::new(found.server.stream);
-        Ok(Line { talk, since: Instant::now(), major, whole: None, restricted: false })
+        let address = plan.route.address.clone();
+        Ok(Line { address, talk, since: Instant::now(), major, whole: None, restricted: None })
     }
 
     async fn look(&mut self, what: &Next, sampler: &Sampler) -> Result<Look, Error> {
         if let (Next::Position, Some(whole)) = (what, &self.whole) {
             let (page, segment, was) = (whole.page, whole.segment, whole.position.in_recovery);
             let at = sampler.clock().now();
-            let answer = ask(&mut self.talk, POSITION).await.and_then(|row| answer::position(&row))?;
-            // A promotion is looked at whole.
-            if answer.in_recovery == was {
-                return Ok(answer.look(at, page, segment));
+            match ask(&mut self.talk, POSITION).await {
+                Ok(row) => {
+                    let answer = answer::position(&row)?;
+                    if answer.in_recovery == was {
+                        return Ok(answer.look(at, page, segment));
+                    }
+                }
+                Err(error) if error.said.is_none() => return Err(error),
+                Err(_) => {}
             }
+            // A promotion, which is looked at whole.
         }
-        if self.restricted {
+        if self.restricted.is_some_and(|until| Instant::now() < until) {
             return self.role(sampler).await;
         }
         let at = sampler.clock().now();
         let answer = match ask(&mut self.talk, WHOLE).await {
             Ok(row) => answer::whole(&row)?,
             Err(error) if error.said.is_some() => {
-                self.whole = None;
                 self.restrict(&error);
                 return self.role(sampler).await;
             }
@@ -200,21 +211,24 @@ impl Line {
         Ok(look)
     }
 
-    /// For a server that would say no more.
+    /// For a server that said no more, this time or ever. Who it is stands as long as its role does.
     async fn role(&mut self, sampler: &Sampler) -> Result<Look, Error> {
         let at = sampler.clock().now();
         let in_recovery = ask(&mut self.talk, ROLE).await.and_then(|row| answer::role(&row))?;
-        let identity = Identity { major: self.major, ..Identity::default() };
-        Ok(Look { at, in_recovery, position: None, paused: false, identity: Some(identity) })
+        self.whole = self.whole.take().filter(|whole| whole.position.in_recovery == in_recovery);
+        let unknown = || Identity { major: self.major, ..Identity::default() };
+        let identity = if self.whole.is_some() { None } else { Some(unknown()) };
+        Ok(Look { at, in_recovery, position: None, paused: false, identity })
     }
 
-    /// 55000 is a promotion between two parts of one answer: the next one is whole again.
+    /// Class 42: the user may not ask, or there is nothing to ask. Other errors pass, as 55000 when a promotion falls
+    /// between two parts of one answer.
     fn restrict(&mut self, error: &Error) {
-        if error.said.as_ref().is_some_and(|said| said.sqlstate == "55000") {
-            return;
+        if error.said.as_ref().is_some_and(|said| said.sqlstate.starts_with("42")) {
+            let server = &self.address;
+            tracing::warn!(%server, "it does not tell its position, which reads on standbys need: {error}");
+            self.restricted = Some(Instant::now() + PATIENCE);
         }
-        tracing::warn!("a server does not tell its position, so that no standby serves reads: {error}");
-        self.restricted = true;
     }
 }
 

@@ -103,7 +103,7 @@ async fn fresh_covers_every_acknowledged_write(pg: Servers) {
     read_after_each_write(&cluster, &primary, &standby, "fresh", 100).await;
     // The commit record is neither written nor flushed when this is acknowledged.
     primary.batch_execute("SET synchronous_commit = off; TRUNCATE fresh").await.expect("set");
-    read_after_each_write(&cluster, &primary, &standby, "fresh", 10).await;
+    read_after_each_write(&cluster, &primary, &standby, "fresh", 5).await;
     primary.batch_execute("DROP TABLE fresh").await.expect("dropped");
 }
 
@@ -162,13 +162,14 @@ async fn what_makes_a_standby_unfit_is_named(pg: Servers) {
 
 /// The user may ask for a role and no more.
 async fn a_probe_that_may_not_ask_for_positions_finds_the_primary_all_the_same(pg: Servers) {
-    let direct = pg.direct("test2").await;
-    let lines = list(&[pg.primary, pg.standby]) + "\nprobe_dbname = 'test2'";
+    let direct = pg.direct("suggar_daddy").await;
+    let lines = list(&[pg.primary, pg.standby]) + "\nprobe_dbname = 'suggar_daddy'";
     let revoke = "REVOKE EXECUTE ON FUNCTION pg_catalog.pg_control_system() FROM public";
     direct.batch_execute(revoke).await.expect("revoked in this database alone");
     let (_backends, cluster) = watched(&pg.password, &lines);
     eventually("a primary", || async { cluster.serving() == Serving::One(0) }).await;
     until(&cluster, 1, Err(Unfit::Unsure)).await;
+    assert_eq!(cluster.topology().nodes[1].identity.major, Some(pg.major));
     direct.batch_execute(&revoke.replace("REVOKE", "GRANT").replace("FROM", "TO")).await.expect("granted");
 }
 

@@ -20,11 +20,12 @@
 //! - [`error`]: what can go wrong, and what a client is told of it.
 //! - [`wire`]: messages of the protocol, found, viewed and written. [`sql`]: what a text may do to session state.
 //! - [`auth`]: who may log in, and how either side proves it. [`config`]: what the operator asked for, checked.
-//! - [`control`]: the process's phase. [`route`]: who is primary, as a value.
+//! - [`control`]: the process's phase. [`route`]: who is primary and which standby is fit and new enough, as
+//!   values.
 //! - [`session`]: one conversation without sockets: the ledger, prepared statements, settings, pins.
 //! - [`pool`]: lending. [`net`]: sockets, buffers, TLS. [`server`]: a logged-in PostgreSQL connection.
-//! - [`cluster`]: watching servers, and the pools before them. [`client`]: a client's life; `client/relay.rs` is the
-//!   hot loop.
+//! - [`cluster`]: watching and sampling servers, and the pools before them. [`client`]: a client's life;
+//!   `client/relay.rs` is the hot loop.
 //! - [`serve`]: the process. [`demo`]: throw-away servers for the demo, the tests and the benches. [`cli`]: the command
 //!   line.
 //!

@@ -6,10 +6,11 @@ use std::time::Duration;
 use parking_lot::RwLock;
 use tokio::sync::watch;
 
-use super::Cluster;
+use super::answer::{self, Row, column, lsn};
 use super::backends::Backends;
 use super::decide::Seen;
 use super::probe;
+use super::{Cluster, Follow};
 use crate::error::{Error, Kind, Side};
 use crate::net::talk::Talk;
 use crate::pool::{Dialler, Gauge, Permit, Pool};
@@ -41,28 +42,35 @@ pub struct Backend {
     pub all: Weak<Backends>,
 }
 
-/// The pool's own handle on it.
-pub struct Behind(pub Arc<Backend>);
+/// The pool's own handle on it, and which servers the pool is for.
+pub struct Behind {
+    pub backend: Arc<Backend>,
+    /// Without a cluster nobody asks.
+    pub follow: Follow,
+}
 
 impl Dialler<Server> for Behind {
     fn dial(&self, permit: Permit<Server>) {
-        let backend = Arc::clone(&self.0);
-        tokio::spawn(async move { backend.open(permit).await });
+        let (backend, follow) = (Arc::clone(&self.backend), self.follow);
+        tokio::spawn(async move { backend.open(permit, follow).await });
     }
 
     fn make_room(&self, full: &Arc<Gauge>) -> bool {
-        self.0.all.upgrade().is_some_and(|all| all.make_room(&self.0, full))
+        self.backend.all.upgrade().is_some_and(|all| all.make_room(&self.backend, full))
     }
 }
 
 impl Backend {
     /// One dial, from permit to pool.
-    async fn open(&self, permit: Permit<Server>) {
+    async fn open(&self, permit: Permit<Server>, follow: Follow) {
         let node = permit.node();
         let pool = Arc::clone(permit.pool());
-        let error = match self.log_in(node).await {
+        let error = match self.log_in(node, follow).await {
             Ok(found) => {
-                self.reported.send_replace(Some(Arc::new(found.reported)));
+                // A standby reports itself, which clients are not to believe of the primary.
+                if follow == Follow::Primary {
+                    self.reported.send_replace(Some(Arc::new(found.reported)));
+                }
                 return permit.deliver(Box::new(found.server), found.settled);
             }
             Err(error) => error,
@@ -75,13 +83,13 @@ impl Backend {
         wait_and_pump(&pool, pause).await;
     }
 
-    async fn log_in(&self, node: usize) -> Result<LoggedIn, Error> {
+    async fn log_in(&self, node: usize, follow: Follow) -> Result<LoggedIn, Error> {
         let plan = self.plan(node).ok_or_else(|| Error::desync("the server is not in the config any more"))?;
         let outcome = login::login(&plan).await;
         match &self.cluster {
             Some(cluster) => {
                 let limit = plan.route.global.server_connect_timeout;
-                let checked = tokio::time::timeout(limit, self.check_role(cluster, node, outcome)).await;
+                let checked = tokio::time::timeout(limit, self.check_role(cluster, node, follow, outcome)).await;
                 checked.unwrap_or_else(|_| Err(Error::new(Kind::ServerGone, Side::Server).because("no answer")))
             }
             None => outcome,
@@ -101,11 +109,12 @@ impl Backend {
         })
     }
 
-    /// The last fence: a connection that is to write is not used if its server is in recovery.
+    /// The last fence: a connection is used only if its server has the role that the pool is for.
     async fn check_role(
         &self,
         cluster: &Cluster,
         node: usize,
+        follow: Follow,
         outcome: Result<LoggedIn, Error>,
     ) -> Result<LoggedIn, Error> {
         let mut found = match outcome {
@@ -118,22 +127,47 @@ impl Backend {
             }
         };
         let reported = found.reported.iter().find(|(name, _)| name == "in_hot_standby");
+        let mut talk = Talk::new(found.server.stream);
         let in_recovery = match reported {
             Some((_, value)) => value == "on",
             // Before PostgreSQL 14 it is not reported.
-            None => {
-                let mut talk = Talk::new(found.server.stream);
-                let answer = probe::ask(&mut talk, b"select pg_catalog.pg_is_in_recovery()").await?;
-                found.server.stream = talk.into_parts().0;
-                answer
-            }
+            None => answer::role(&probe::ask(&mut talk, b"select pg_catalog.pg_is_in_recovery()").await?)?,
         };
         cluster.see(node, Seen::InRecovery(in_recovery));
-        if in_recovery {
-            return Err(Error::desync("the server is in recovery"));
+        match follow {
+            Follow::Primary if in_recovery => return Err(Error::desync("the server is in recovery")),
+            Follow::Standby(_) if !in_recovery => return Err(Error::desync("the server is not in recovery")),
+            Follow::Primary => {}
+            Follow::Standby(_) => {
+                same_version(cluster, &found.reported)?;
+                let row = probe::ask(&mut talk, STANDBY).await?;
+                cluster.opened(node, usable(&row)?);
+            }
         }
+        found.server.stream = talk.into_parts().0;
         Ok(found)
     }
+}
+
+/// Under serializable a standby refuses every statement, this one among them (0A000).
+const STANDBY: &[u8] = b"select pg_catalog.current_setting('default_transaction_isolation'), \
+    pg_catalog.pg_last_wal_replay_lsn()";
+
+fn same_version(cluster: &Cluster, reported: &[(String, String)]) -> Result<(), Error> {
+    match (cluster.major(), answer::major(reported)) {
+        (Some(primary), Some(own)) if primary != own => {
+            Err(Error::desync("the standby is of another major version than the primary"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// How far the standby had replayed, if reads can run there at all.
+fn usable(row: &Row) -> Result<u64, Error> {
+    if column(row, 0) == Some("serializable") {
+        return Err(Error::desync("default_transaction_isolation is serializable, which no standby serves"));
+    }
+    column(row, 1).and_then(lsn).ok_or_else(|| Error::desync("a standby without a replay position"))
 }
 
 /// A server's own answer ends the wait of everybody in the queue, unless it may change within moments: starting up or

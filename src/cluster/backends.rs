@@ -8,7 +8,9 @@ use parking_lot::{Mutex, RwLock};
 use tokio::sync::watch;
 
 use super::backend::{Backend, Behind, Recipe};
-use super::{Cluster, probe, same_watch};
+use super::watched::Watch;
+use super::writes::Writes;
+use super::{Cluster, Follow, Sight};
 use crate::auth::{Secret, Userlist};
 use crate::config::{Address, Config, Database, Global, Target};
 use crate::error::{Error, Kind, Side};
@@ -18,7 +20,7 @@ use crate::pool::registry::{Key, Registry};
 use crate::pool::{Caps, Gauge, Pool};
 use crate::server::Server;
 use crate::server::connect::Route;
-use crate::server::login::{Credentials, Plan};
+use crate::server::login::Credentials;
 
 /// A pool and what stands behind it.
 pub struct Backed {
@@ -56,7 +58,8 @@ pub struct Backends {
     ground: RwLock<Ground>,
     pools: Registry<Backed>,
     gauges: Mutex<HashMap<GaugeKey, Arc<Gauge>>>,
-    clusters: Mutex<HashMap<String, Arc<Cluster>>>,
+    clusters: Mutex<Vec<(Watch, Arc<Cluster>)>>,
+    sight: Sight,
     /// Held while a pool is added, so that none misses a RESUME.
     paused: Mutex<bool>,
 }
@@ -76,6 +79,7 @@ impl Backends {
             pools: Registry::default(),
             gauges: Mutex::default(),
             clusters: Mutex::default(),
+            sight: Sight::default(),
             paused: Mutex::new(false),
         })
     }
@@ -134,10 +138,12 @@ impl Backends {
             (Target::Hosts { load_balance, .. }, None) => Serving::Any { balance: *load_balance },
             (Target::Servers(_), None) => Serving::Nobody,
         };
-        let caps = addresses(database).iter().map(|address| self.caps(ground, name, database, user, address)).collect();
-        let pool = Pool::new(serving, limits(ground, database, user), caps, Box::new(Behind(Arc::clone(&backend))));
+        let caps =
+            addresses(database).into_iter().map(|address| self.caps(ground, name, database, user, address)).collect();
+        let behind = Behind { backend: Arc::clone(&backend), follow: Follow::Primary };
+        let pool = Pool::new(serving, limits(ground, database, user), caps, Box::new(behind));
         if let Some(cluster) = cluster {
-            cluster.join(&pool);
+            cluster.join(&pool, Follow::Primary);
         }
         pool.pause(*self.paused.lock());
         Arc::new(Backed { pool, backend, retired: AtomicBool::new(false) })
@@ -162,39 +168,25 @@ impl Backends {
 
     /// The cluster of a `servers` list, watched from its first use on. `host` has none: nobody asks it for a role.
     pub fn cluster(&self, ground: &Ground, name: &str, database: &Database) -> Option<Arc<Cluster>> {
-        let Target::Servers(servers) = &database.target else { return None };
+        let watch = Watch::of(&ground.config, name, database)?;
         let mut clusters = self.clusters.lock();
-        if let Some(found) = clusters.get(name) {
-            return Some(Arc::clone(found));
-        }
-        let global = &ground.config.global;
-        let probe = ground.config.probe(database);
-        let cluster = Cluster::new(servers, global.probe_failures, probe.is_some());
-        // One made from a config that a reload has just replaced serves its caller only.
-        if self.is_current(ground) {
-            clusters.insert(name.to_owned(), Arc::clone(&cluster));
-        }
-        let Some(who) = probe else { return Some(cluster) };
-        let secret = match &who.password {
-            Some(password) => Secret::parse(&password.0),
-            None => ground.userlist.secret(&who.user).cloned().unwrap_or(Secret::Missing),
-        };
-        let credentials = Arc::new(Credentials::new(&who.user, secret));
-        let fallback = || database.dbname.clone().unwrap_or_else(|| name.to_owned());
-        for (node, route) in routes(ground, database).into_iter().enumerate() {
-            let plan = Plan {
-                route,
-                database: who.dbname.clone().unwrap_or_else(fallback),
-                credentials: Arc::clone(&credentials),
-                parameters: vec![("application_name".to_owned(), "pgweir probe".to_owned())],
-                connect_query: None,
-                node,
-                max_prepared_statements: 0,
-            };
-            let watched = Arc::downgrade(&cluster);
-            tokio::spawn(probe::watch(watched, plan, global.probe_interval, global.probe_timeout));
+        let found = clusters.iter().find(|(known, _)| *known == watch).map(|(_, cluster)| Arc::clone(cluster));
+        let cluster = found.clone().unwrap_or_else(|| watch.cluster(&self.sight));
+        watch.offer(&cluster, name, database);
+        if found.is_none() {
+            watch.start(&cluster, &ground.userlist, routes(ground, database));
+            // One made from a config that a reload has just replaced serves its caller only.
+            if self.is_current(ground) {
+                clusters.push((watch, Arc::clone(&cluster)));
+            }
         }
         Some(cluster)
+    }
+
+    /// When this database was last written to, by whatever name of the config: `host` and `servers` alike.
+    pub fn writes(&self, name: &str, database: &Database) -> Arc<Writes> {
+        let dbname = database.dbname.as_deref().unwrap_or(name);
+        self.sight.books.of(addresses(database).into_iter()).writes(dbname, self.sight.clock.now())
     }
 
     /// Begins to watch the servers of every database, so that roles are known before the first client comes.
@@ -227,7 +219,9 @@ impl Backends {
             let used = Arc::strong_count(backed) > 1 || backed.pool.census() != Census::default();
             used || named(name)
         });
-        self.clusters.lock().retain(|name, cluster| named(name) || Arc::strong_count(cluster) > 1);
+        let wanted = watches(&config);
+        self.clusters.lock().retain(|(watch, cluster)| wanted.contains(watch) || Arc::strong_count(cluster) > 1);
+        self.sight.books.sweep();
         self.gauges.lock().retain(|_, gauge| Arc::strong_count(gauge) > 1);
     }
 
@@ -252,9 +246,9 @@ impl Backends {
             let (name, user) = (&key.0, &key.1);
             let before = old.config.database(name);
             match ground.config.database(name) {
-                Some(now) if before.is_some_and(|before| !redefined((&old, before), (&ground, now), user)) => {
+                Some(now) if before.is_some_and(|before| !redefined(name, (&old, before), (&ground, now), user)) => {
                     *backed.backend.recipe.write() = Arc::new(recipe(&ground, now));
-                    addresses(now).iter().for_each(|address| {
+                    addresses(now).into_iter().for_each(|address| {
                         self.caps(&ground, name, now, user, address);
                     });
                     backed.pool.set_limits(limits(&ground, now, user));
@@ -269,36 +263,40 @@ impl Backends {
     }
 
     fn drop_changed_clusters(&self, old: &Ground, new: &Ground) {
-        self.clusters.lock().retain(|name, cluster| match (old.config.database(name), new.config.database(name)) {
-            (Some(before), Some(now)) => {
-                let same = same_watch((&old.config, before), (&new.config, now)) && old.server_tls == new.server_tls;
-                if !same {
-                    cluster.retire();
-                }
-                same
-            }
-            _ => {
+        let config = &new.config;
+        let wanted = watches(config);
+        let same_tls = old.server_tls == new.server_tls;
+        self.clusters.lock().retain(|(watch, cluster)| {
+            let made_up = || watch.only.as_deref().and_then(|name| Watch::of(config, name, config.database(name)?));
+            let keep = same_tls && (wanted.contains(watch) || made_up().as_ref() == Some(watch));
+            if !keep {
                 cluster.retire();
-                false
             }
+            keep
         });
     }
 }
 
-/// Whether a pool's connections would come out differently: PgBouncer recycles on the same changes (1.8).
-fn redefined(old: (&Ground, &Database), new: (&Ground, &Database), user: &str) -> bool {
-    let of = |(ground, database): (&Ground, &Database)| {
-        let names = (database.dbname.clone(), database.user.clone(), database.connect_query.clone());
-        (database.target.clone(), names, database.server_parameters.clone(), secret(ground, database, user))
-    };
-    of(old) != of(new)
-        || !same_watch((&old.0.config, old.1), (&new.0.config, new.1))
-        || old.0.server_tls != new.0.server_tls
+/// What the databases of the config watch; names that clients make up come on top.
+fn watches(config: &Config) -> Vec<Watch> {
+    let named = config.databases.iter().filter(|(name, _)| *name != "*");
+    named.filter_map(|(name, database)| Watch::of(config, name, database)).collect()
 }
 
-fn addresses(database: &Database) -> &[Address] {
+/// Whether a pool's connections would come out differently: PgBouncer recycles on the same changes (1.8).
+fn redefined(name: &str, old: (&Ground, &Database), new: (&Ground, &Database), user: &str) -> bool {
+    let of = |(ground, database): (&Ground, &Database)| {
+        let names = (database.dbname.clone(), database.user.clone(), database.connect_query.clone());
+        let watch = Watch::of(&ground.config, name, database);
+        (database.target.clone(), names, database.server_parameters.clone(), secret(ground, database, user), watch)
+    };
+    of(old) != of(new) || old.0.server_tls != new.0.server_tls
+}
+
+fn addresses(database: &Database) -> Vec<&Address> {
     match &database.target {
-        Target::Hosts { servers, .. } | Target::Servers(servers) => servers,
+        Target::Hosts { servers, .. } => servers.iter().collect(),
+        Target::Servers(servers) => servers.iter().map(|listed| &listed.address).collect(),
     }
 }
 
@@ -309,7 +307,7 @@ fn routes(ground: &Ground, database: &Database) -> Vec<Route> {
         tls: ground.server_tls.clone(),
         global: Arc::clone(&global),
     };
-    addresses(database).iter().map(route).collect()
+    addresses(database).into_iter().map(route).collect()
 }
 
 fn recipe(ground: &Ground, database: &Database) -> Recipe {

@@ -3,15 +3,17 @@
 //! A server that says it is not in recovery becomes primary if no other one holds that place; a second one is
 //! contested and gets nothing until the first is down or in recovery. (Fencing by timeline is the failover issue's.)
 
-use crate::route::topology::{Role, Topology};
+use crate::route::topology::{Identity, Role, Topology};
 
 /// What one look at a server showed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Seen {
     /// No answer, or an error.
     Failed,
-    /// `pg_is_in_recovery()`, or the reported `in_hot_standby`.
+    /// `pg_is_in_recovery()`, or the reported `in_hot_standby`; nothing else was asked.
     InRecovery(bool),
+    /// All that a server is asked for.
+    Is { in_recovery: bool, identity: Identity },
 }
 
 /// The state between looks.
@@ -33,14 +35,22 @@ impl Decider {
         &self.topology
     }
 
-    /// Takes a look into account; the new topology if it changed.
+    /// Takes a look into account; the new topology if it changed. What a server said of itself in one role does not
+    /// hold for the next one.
     pub fn see(&mut self, node: usize, seen: Seen) -> Option<Topology> {
         let role = self.role_of(node, seen)?;
         let slot = self.topology.nodes.get_mut(node)?;
-        if slot.role == role {
-            return None;
+        let before = (slot.role, slot.identity);
+        if slot.role != role {
+            slot.identity = Identity::default();
         }
         slot.role = role;
+        if let Seen::Is { identity, .. } = seen {
+            slot.identity = identity;
+        }
+        if before == (slot.role, slot.identity) {
+            return None;
+        }
         self.topology.epoch += 1;
         Some(self.topology.clone())
     }
@@ -52,11 +62,11 @@ impl Decider {
                 *failures = failures.saturating_add(1);
                 (*failures >= self.patience).then_some(Role::Down)
             }
-            Seen::InRecovery(true) => {
+            Seen::InRecovery(true) | Seen::Is { in_recovery: true, .. } => {
                 *failures = 0;
                 Some(Role::Standby)
             }
-            Seen::InRecovery(false) => {
+            Seen::InRecovery(false) | Seen::Is { in_recovery: false, .. } => {
                 *failures = 0;
                 let rival = self.topology.primary().is_some_and(|primary| primary != node);
                 Some(if rival { Role::Contested } else { Role::Primary })
@@ -68,11 +78,12 @@ impl Decider {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Address;
+    use crate::config::{Address, Listed};
 
     fn decider(nodes: u16) -> Decider {
-        let address = |port| Address::Tcp { host: "localhost".to_owned(), port };
-        Decider::new(Topology::unknown(&(0..nodes).map(address).collect::<Vec<_>>()), 3)
+        let listed =
+            |port| Listed { address: Address::Tcp { host: "localhost".to_owned(), port }, weight: 1, zone: None };
+        Decider::new(Topology::unknown(&(0..nodes).map(listed).collect::<Vec<_>>(), None), 3)
     }
 
     #[test]
@@ -95,5 +106,19 @@ mod tests {
         d.see(0, Seen::InRecovery(false));
         assert_eq!((d.see(0, Seen::Failed), d.see(0, Seen::Failed)), (None, None));
         assert_eq!(d.see(0, Seen::Failed).map(|t| t.nodes[0].role), Some(Role::Down));
+    }
+
+    #[test]
+    fn what_a_server_said_holds_for_its_role() {
+        let mut d = decider(1);
+        let identity = Identity { system: Some(1), timeline: Some(1), major: Some(15) };
+        let is = Seen::Is { in_recovery: true, identity };
+        assert_eq!(d.see(0, is).map(|t| t.nodes[0].identity), Some(identity));
+        assert_eq!((d.see(0, is), d.see(0, Seen::InRecovery(true))), (None, None));
+        let promoted = d.see(0, Seen::InRecovery(false)).expect("a change");
+        assert_eq!(promoted.nodes[0].identity, Identity::default());
+        let identity = Identity { timeline: Some(2), ..identity };
+        let changed = d.see(0, Seen::Is { in_recovery: false, identity }).expect("a change");
+        assert_eq!((changed.primary(), changed.nodes[0].identity), (Some(0), identity));
     }
 }

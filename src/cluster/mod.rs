@@ -1,48 +1,90 @@
 //! The servers of one `servers` list: watched, judged, and the judgement published to the pools in front of them.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
+use std::time::Instant;
 
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
+mod answer;
 pub mod backend;
 pub mod backends;
 pub mod decide;
+pub mod judge;
 pub mod probe;
+pub mod sampler;
+pub mod watched;
+pub mod writes;
 
-use crate::config::{Address, Config, Database};
+use crate::config::{Listed, MaxLag};
 use crate::pool::Pool;
 use crate::pool::core::Serving;
+use crate::route::fit::Unfit;
 use crate::route::topology::{Role, Topology};
 use crate::server::Server;
-use decide::{Decider, Seen};
+use decide::Seen;
+use judge::{Judge, Look};
+use sampler::{Missed, Sampler};
+use writes::{Book, Books, Clock, Writes};
 
 /// One cluster of servers.
 pub struct Cluster {
-    decider: Mutex<Decider>,
+    judge: Mutex<Judge>,
     topology: watch::Sender<Arc<Topology>>,
-    pools: Mutex<Vec<Weak<Pool<Server>>>>,
+    sampler: Arc<Sampler>,
+    books: Arc<Books>,
+    book: Arc<Book>,
+    pools: Mutex<Vec<(Weak<Pool<Server>>, Follow)>>,
     /// Somebody asks the servers for their role; without, roles show when connections are opened.
     probed: bool,
+    /// Where monitors may log in: the databases that are behind these servers.
+    places: Mutex<Vec<String>>,
+    /// The identifier that the book is known by; 0: not asked yet.
+    system: AtomicU64,
+    is_synchronous: AtomicBool,
     /// A reload replaced it: nobody asks its servers any more.
     retired: AtomicBool,
 }
 
+/// What all clusters of the process share.
+#[derive(Clone, Default)]
+pub struct Sight {
+    pub clock: Clock,
+    pub books: Arc<Books>,
+}
+
+/// Which of a cluster's servers a pool is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Follow {
+    Primary,
+    /// This one, for as long as it is a standby.
+    Standby(usize),
+}
+
 impl Cluster {
-    pub fn new(addresses: &[Address], patience: u32, probed: bool) -> Arc<Cluster> {
-        let topology = Topology::unknown(addresses);
+    /// `zone` is where the proxy stands.
+    pub fn new(servers: &[Listed], zone: Option<&str>, patience: u32, probed: bool, sight: &Sight) -> Arc<Cluster> {
+        let topology = Topology::unknown(servers, zone);
+        let unfit = if probed { Unfit::NotStandby } else { Unfit::NoProbe };
         Arc::new(Cluster {
-            decider: Mutex::new(Decider::new(topology.clone(), patience)),
+            judge: Mutex::new(Judge::new(topology.clone(), patience, probed)),
+            sampler: Arc::new(Sampler::new(&topology, sight.clock, unfit)),
             topology: watch::Sender::new(Arc::new(topology)),
+            books: Arc::clone(&sight.books),
+            book: sight.books.of(servers.iter().map(|listed| &listed.address)),
             pools: Mutex::new(Vec::new()),
             probed,
+            places: Mutex::default(),
+            system: AtomicU64::new(0),
+            is_synchronous: AtomicBool::new(false),
             retired: AtomicBool::new(false),
         })
     }
 
     pub fn retire(&self) {
         self.retired.store(true, Ordering::Relaxed);
+        self.sampler.ring_all();
     }
 
     pub fn is_retired(&self) -> bool {
@@ -57,60 +99,166 @@ impl Cluster {
         self.topology.subscribe()
     }
 
-    /// What the pools in front of these servers may use. Before a primary is known, unprobed servers are tried in turn:
-    /// each login says what it found.
+    /// The clock of `fresh` and of `Writes`.
+    pub fn now(&self) -> u64 {
+        self.sampler.clock().now()
+    }
+
+    /// As of when this standby is complete: it shows every transaction that was acknowledged to anybody before. 0: not
+    /// known.
+    pub fn fresh(&self, node: usize) -> u64 {
+        self.sampler.fresh(node)
+    }
+
+    /// Bytes of WAL that this standby has not replayed, by the last answers.
+    pub fn behind(&self, node: usize) -> Option<u64> {
+        self.sampler.behind(node)
+    }
+
+    /// Whether this node may serve reads now, however new they must be. Takes no lock; meant for every read.
+    pub fn fit(&self, node: usize, max_lag: MaxLag) -> Result<(), Unfit> {
+        self.sampler.fit(node, max_lag)
+    }
+
+    /// A fit standby with `fresh > floor`, or why there is none; waits for nothing and takes no lock.
+    pub fn reader(&self, floor: u64, max_lag: MaxLag) -> Result<usize, Missed> {
+        self.sampler.reader(floor, max_lag)
+    }
+
+    /// The same, sampled on demand until the deadline. Does not wait where no standby is fit at all. Cancel-safe.
+    pub async fn caught_up(&self, floor: u64, deadline: Instant, max_lag: MaxLag) -> Result<usize, Missed> {
+        self.sampler.caught_up(floor, deadline, max_lag).await
+    }
+
+    /// Asks for a sample of now; waits for nothing.
+    pub fn demand(&self) {
+        self.sampler.demand();
+    }
+
+    /// When this database (its name on the server) was last written to.
+    pub fn writes(&self, dbname: &str) -> Arc<Writes> {
+        self.book.writes(dbname, self.now())
+    }
+
+    /// The major version of the last known primary.
+    fn major(&self) -> Option<u32> {
+        self.judge.lock().line()?.major
+    }
+
+    /// Commits wait for standbys (synchronous_standby_names), so that a standby may show what the primary does not yet.
+    pub fn is_synchronous(&self) -> bool {
+        self.is_synchronous.load(Ordering::Relaxed)
+    }
+
+    /// What the pools in front of the primary may use. Before it is known, unprobed servers are tried in turn: each
+    /// login says what it found.
     pub fn serving(&self) -> Serving {
-        match self.topology.borrow().primary() {
-            Some(node) => Serving::One(node),
-            None if self.probed => Serving::Nobody,
-            None => Serving::Any { balance: true },
+        self.serving_for(Follow::Primary)
+    }
+
+    pub fn serving_for(&self, follow: Follow) -> Serving {
+        let topology = self.topology.borrow();
+        match follow {
+            Follow::Primary => match topology.primary() {
+                Some(node) => Serving::One(node),
+                None if self.probed => Serving::Nobody,
+                None => Serving::Any { balance: true },
+            },
+            Follow::Standby(node) if topology.is_standby(node) => Serving::One(node),
+            Follow::Standby(_) => Serving::Nobody,
         }
     }
 
     /// A pool that follows this cluster from now on.
-    pub fn join(&self, pool: &Arc<Pool<Server>>) {
-        let _in_order = self.decider.lock();
+    pub fn join(&self, pool: &Arc<Pool<Server>>, follow: Follow) {
+        let _in_order = self.judge.lock();
         let mut pools = self.pools.lock();
-        pools.retain(|pool| pool.strong_count() > 0);
-        pools.push(Arc::downgrade(pool));
+        pools.retain(|(pool, _)| pool.strong_count() > 0);
+        pools.push((Arc::downgrade(pool), follow));
         drop(pools);
-        pool.serve(self.serving());
+        pool.serve(self.serving_for(follow));
     }
 
-    /// Takes a look at a server into account and, if it changes who is primary, tells the pools. The decider's lock is
-    /// held to the end: of two changes at the same moment the later one must be told last.
+    /// One more database where monitors may log in.
+    fn offer_place(&self, dbname: &str) {
+        let mut places = self.places.lock();
+        if !places.iter().any(|place| place == dbname) {
+            places.push(dbname.to_owned());
+        }
+    }
+
+    /// The database for a login after that many refused ones.
+    fn place(&self, refused: usize) -> String {
+        let places = self.places.lock();
+        refused.checked_rem(places.len()).and_then(|n| places.get(n)).cloned().unwrap_or_default()
+    }
+
+    /// Takes what was seen of a server into account.
     pub fn see(&self, node: usize, seen: Seen) {
-        let mut decider = self.decider.lock();
-        let before = decider.topology().primary();
-        let Some(changed) = decider.see(node, seen) else { return };
-        let after = changed.primary();
-        report(&changed, node);
-        self.topology.send_replace(Arc::new(changed));
-        if before == after {
+        self.judged(node, |judge| judge.see(node, seen));
+    }
+
+    /// Takes a monitor's look into account; `synchronous` is a primary's, where it was asked.
+    fn look(&self, node: usize, look: &Look, synchronous: Option<bool>) {
+        self.judged(node, |judge| judge.look(node, look));
+        let Some(now) = synchronous.filter(|_| self.topology.borrow().primary() == Some(node)) else { return };
+        if now && !self.is_synchronous.load(Ordering::Relaxed) && self.topology.borrow().nodes.len() > 1 {
+            tracing::warn!(
+                "synchronous_standby_names is set: a standby may show a commit that the primary does not show yet"
+            );
+        }
+        self.is_synchronous.store(now, Ordering::Relaxed);
+    }
+
+    /// A connection to a standby was opened, which had replayed up to there.
+    fn opened(&self, node: usize, replayed: u64) {
+        self.judged(node, |judge| {
+            judge.opened(node, replayed);
+            None
+        });
+    }
+
+    /// Publishes what follows from a look and, if roles changed, tells the pools. The judge's lock is held to the end:
+    /// of two changes at the same moment the later one must be told last.
+    fn judged(&self, node: usize, look: impl FnOnce(&mut Judge) -> Option<Topology>) {
+        let mut judge = self.judge.lock();
+        let changed = look(&mut judge);
+        // Before anything is published that is judged by it.
+        let system = judge.line().and_then(|line| line.system);
+        if let Some(system) = system.filter(|system| self.system.swap(*system, Ordering::Relaxed) != *system) {
+            self.books.identify(&self.book, system);
+        }
+        let Some(changed) = changed else { return self.sampler.publish(&judge) };
+        let before = self.topology.send_replace(Arc::new(changed));
+        self.sampler.publish(&judge);
+        let after = judge.topology();
+        let role = |topology: &Topology| topology.nodes.get(node).map(|node| node.role);
+        if role(&before) == role(after) {
             return;
         }
-        let serving = self.serving();
-        let pools: Vec<_> = self.pools.lock().iter().filter_map(Weak::upgrade).collect();
-        pools.iter().for_each(|pool| pool.serve(serving));
+        report(after, node);
+        let moved = before.primary() != after.primary();
+        let is_told = |follow: Follow| match follow {
+            Follow::Primary => moved,
+            Follow::Standby(own) => own == node,
+        };
+        let pools = self.pools.lock();
+        let told: Vec<_> = pools.iter().filter(|(_, follow)| is_told(*follow)).cloned().collect();
+        drop(pools);
+        for (pool, follow) in told {
+            if let Some(pool) = pool.upgrade() {
+                pool.serve(self.serving_for(follow));
+            }
+        }
     }
 }
 
 fn report(topology: &Topology, node: usize) {
     let Some(node) = topology.nodes.get(node) else { return };
-    let (server, role) = (&node.address, node.role.label());
+    let (server, role) = (&node.listed.address, node.role.label());
     match node.role {
         Role::Contested => tracing::error!(%server, role, "a second server accepts writes: it is not used"),
         Role::Down => tracing::warn!(%server, role, "server role changed"),
         _ => tracing::info!(%server, role, "server role changed"),
     }
-}
-
-/// Whether the two configs watch this database's servers in the same way.
-pub fn same_watch(old: (&Config, &Database), new: (&Config, &Database)) -> bool {
-    let of = |(config, database): (&Config, &Database)| {
-        let global = &config.global;
-        let times = (global.probe_interval, global.probe_timeout, global.probe_failures);
-        (database.target.clone(), config.probe(database).cloned(), times)
-    };
-    of(old) == of(new)
 }

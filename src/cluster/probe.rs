@@ -1,62 +1,266 @@
-//! Asking one server for its role, over a connection of its own that stays open.
+//! Watching one server over a connection of its own that stays open: role, identity and position in one round trip.
+//!
+//! Each look has a deadline; a failed one closes the connection, and the next follows after `probe_interval`. While
+//! somebody waits for freshness, looks follow each other at `sampler::GAP`.
 
-use std::sync::Weak;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use super::Cluster;
+use super::answer::{self, Answer, Row};
 use super::decide::Seen;
-use crate::error::Error;
+use super::judge::Look;
+use super::sampler::{GAP, Sampler};
+use crate::config::Address;
+use crate::error::{Error, Kind, Side};
 use crate::net::talk::Talk;
+use crate::route::topology::Identity;
 use crate::server::login::{self, Plan};
-use crate::wire::{back, encode, frame};
+use crate::wire::{back, backend, encode, frame};
 
-const QUESTION: &[u8] = b"select pg_catalog.pg_is_in_recovery()";
+/// One row, which nothing but LOGIN is needed for. The outer query must not ask for what the other role refuses
+/// (55000).
+const WHOLE: &[u8] = b"select r, \
+    case when r then pg_catalog.pg_last_wal_replay_lsn() else pg_catalog.pg_current_wal_insert_lsn() end, \
+    case when r then pg_catalog.pg_is_wal_replay_paused() else false end, \
+    (select system_identifier from pg_catalog.pg_control_system()), \
+    case when r then pg_catalog.to_hex(greatest(\
+        (select timeline_id from pg_catalog.pg_control_checkpoint()), \
+        (select min_recovery_end_timeline from pg_catalog.pg_control_recovery()), \
+        (select received_tli from pg_catalog.pg_stat_get_wal_receiver()))) \
+    else pg_catalog.substr(pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_insert_lsn()), 1, 8) end, \
+    pg_catalog.current_setting('wal_block_size'), \
+    pg_catalog.pg_size_bytes(pg_catalog.current_setting('wal_segment_size')), \
+    pg_catalog.current_setting('synchronous_standby_names') \
+    from (select pg_catalog.pg_is_in_recovery()) as x(r)";
 
-/// Looks at one node until its cluster is gone. Each look has a deadline; a failed one closes the connection.
-pub async fn watch(cluster: Weak<Cluster>, plan: Plan, interval: Duration, timeout: Duration) {
-    let mut talk: Option<Talk> = None;
-    loop {
-        let seen = match tokio::time::timeout(timeout, look(&mut talk, &plan)).await {
-            Ok(Ok(in_recovery)) => Seen::InRecovery(in_recovery),
-            Ok(Err(error)) => {
-                tracing::debug!(server = %plan.route.address, "probe failed: {error}");
-                talk = None;
-                Seen::Failed
+/// What changes from one moment to the next.
+const POSITION: &[u8] = b"select r, \
+    case when r then pg_catalog.pg_last_wal_replay_lsn() else pg_catalog.pg_current_wal_insert_lsn() end, \
+    case when r then pg_catalog.pg_is_wal_replay_paused() else false end \
+    from (select pg_catalog.pg_is_in_recovery()) as x(r)";
+
+/// How long a server is spared a question that it refused.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// What every server answers.
+const ROLE: &[u8] = b"select pg_catalog.pg_is_in_recovery()";
+
+/// Looks at one node until its cluster is gone.
+pub struct Monitor {
+    cluster: Weak<Cluster>,
+    sampler: Arc<Sampler>,
+    plan: Plan,
+    interval: Duration,
+    timeout: Duration,
+    line: Option<Line>,
+    /// Logins that the server refused: the next one is tried at the next of the cluster's databases.
+    refused: usize,
+}
+
+/// An open connection and what it told.
+struct Line {
+    address: Address,
+    talk: Talk,
+    since: Instant,
+    major: Option<u32>,
+    /// In the last whole answer.
+    whole: Option<Answer>,
+    /// The server would not answer all of it: the user may not ask. It is asked again after this.
+    restricted: Option<Instant>,
+}
+
+/// What ended a pause.
+enum Next {
+    Position,
+    Whole,
+}
+
+impl Monitor {
+    pub fn new(cluster: &Arc<Cluster>, plan: Plan, interval: Duration, timeout: Duration) -> Monitor {
+        let sampler = Arc::clone(&cluster.sampler);
+        Monitor { cluster: Arc::downgrade(cluster), sampler, plan, interval, timeout, line: None, refused: 0 }
+    }
+
+    pub async fn run(mut self) {
+        let mut next = Next::Whole;
+        let mut due = Instant::now();
+        loop {
+            if self.line.is_none() {
+                let Some(cluster) = self.cluster() else { return };
+                self.plan.database = cluster.place(self.refused);
+                next = Next::Whole;
             }
-            Err(_) => {
-                tracing::debug!(server = %plan.route.address, "probe timed out");
-                talk = None;
-                Seen::Failed
+            let sent = Instant::now();
+            if matches!(next, Next::Whole) {
+                due = sent + self.interval;
             }
+            let outcome = match tokio::time::timeout(self.timeout, self.look(&next)).await {
+                Ok(outcome) => outcome,
+                Err(_) => Err(Error::new(Kind::ServerGone, Side::Server).because("no answer in time")),
+            };
+            let Some(cluster) = self.cluster() else { return };
+            self.report(&cluster, outcome);
+            drop(cluster);
+            next = self.pause(sent, due).await;
+        }
+    }
+
+    fn cluster(&self) -> Option<Arc<Cluster>> {
+        self.cluster.upgrade().filter(|cluster| !cluster.is_retired())
+    }
+
+    fn report(&mut self, cluster: &Cluster, outcome: Result<Look, Error>) {
+        let node = self.plan.node;
+        match outcome {
+            Ok(look) => {
+                let names = self.line.as_ref().and_then(|line| line.whole.as_ref()).map(|whole| whole.is_synchronous);
+                cluster.look(node, &look, names.filter(|_| !look.in_recovery));
+            }
+            Err(error) => {
+                tracing::debug!(server = %self.plan.route.address, "probe failed: {error}");
+                if self.line.is_none() && error.said.is_some() {
+                    self.refused = self.refused.wrapping_add(1);
+                }
+                self.line = None;
+                cluster.see(node, Seen::Failed);
+            }
+        }
+    }
+
+    /// Until the next question is due, or wanted and allowed. Without a connection nothing shortens it.
+    async fn pause(&mut self, sent: Instant, due: Instant) -> Next {
+        let (node, sampler) = (self.plan.node, &self.sampler);
+        let Some(line) = &mut self.line else {
+            tokio::time::sleep_until(due).await;
+            return Next::Whole;
         };
-        let Some(cluster) = cluster.upgrade().filter(|cluster| !cluster.is_retired()) else { return };
-        cluster.see(plan.node, seen);
-        drop(cluster);
-        tokio::time::sleep(interval).await;
+        while !sampler.is_awaited(node) {
+            tokio::select! {
+                () = sampler.rung(node) => if sampler.is_wanted(node) || self.cluster.strong_count() == 0 { break },
+                () = tokio::time::sleep_until(due) => return Next::Whole,
+                () = ended(&mut line.talk) => {
+                    // One that has just been opened is not opened again at once.
+                    let soonest = line.since + self.interval;
+                    self.line = None;
+                    tokio::time::sleep_until(soonest).await;
+                    return Next::Whole;
+                }
+            }
+        }
+        tokio::time::sleep_until((sent + GAP).min(due)).await;
+        if Instant::now() >= due { Next::Whole } else { Next::Position }
+    }
+
+    /// Not cancel-safe: a look that is cut short leaves the connection in the middle of an answer, and it is closed.
+    async fn look(&mut self, what: &Next) -> Result<Look, Error> {
+        let mut line = match self.line.take() {
+            Some(line) => line,
+            None => Line::open(&self.plan).await?,
+        };
+        let look = line.look(what, &self.sampler).await;
+        if look.is_ok() {
+            self.line = Some(line);
+        }
+        look
     }
 }
 
-/// Not cancel-safe: a look that is cut short leaves the connection in the middle of an answer, and it must be closed.
-async fn look(talk: &mut Option<Talk>, plan: &Plan) -> Result<bool, Error> {
-    if talk.is_none() {
-        *talk = Some(Talk::new(login::login(plan).await?.server.stream));
+impl Line {
+    async fn open(plan: &Plan) -> Result<Line, Error> {
+        let found = login::login(plan).await?;
+        let major = answer::major(&found.reported);
+        let talk = Talk::new(found.server.stream);
+        let address = plan.route.address.clone();
+        Ok(Line { address, talk, since: Instant::now(), major, whole: None, restricted: None })
     }
-    let Some(talk) = talk else { return Err(Error::desync("no connection")) };
-    ask(talk, QUESTION).await
+
+    async fn look(&mut self, what: &Next, sampler: &Sampler) -> Result<Look, Error> {
+        if let (Next::Position, Some(whole)) = (what, &self.whole) {
+            let (page, segment, was) = (whole.page, whole.segment, whole.position.in_recovery);
+            let at = sampler.clock().now();
+            match ask(&mut self.talk, POSITION).await {
+                Ok(row) => {
+                    let answer = answer::position(&row)?;
+                    if answer.in_recovery == was {
+                        return Ok(answer.look(at, page, segment));
+                    }
+                }
+                Err(error) if error.said.is_none() => return Err(error),
+                Err(_) => {}
+            }
+            // A promotion, which is looked at whole.
+        }
+        if self.restricted.is_some_and(|until| Instant::now() < until) {
+            return self.role(sampler).await;
+        }
+        let at = sampler.clock().now();
+        let answer = match ask(&mut self.talk, WHOLE).await {
+            Ok(row) => answer::whole(&row)?,
+            Err(error) if error.said.is_some() => {
+                self.restrict(&error);
+                return self.role(sampler).await;
+            }
+            Err(error) => return Err(error),
+        };
+        let mut look = answer.position.look(at, answer.page, answer.segment);
+        look.identity = Some(Identity { major: self.major, ..answer.identity });
+        self.whole = Some(answer);
+        Ok(look)
+    }
+
+    /// For a server that said no more, this time or ever. Who it is stands as long as its role does.
+    async fn role(&mut self, sampler: &Sampler) -> Result<Look, Error> {
+        let at = sampler.clock().now();
+        let in_recovery = ask(&mut self.talk, ROLE).await.and_then(|row| answer::role(&row))?;
+        self.whole = self.whole.take().filter(|whole| whole.position.in_recovery == in_recovery);
+        let unknown = || Identity { major: self.major, ..Identity::default() };
+        let identity = if self.whole.is_some() { None } else { Some(unknown()) };
+        Ok(Look { at, in_recovery, position: None, paused: false, identity })
+    }
+
+    /// Class 42: the user may not ask, or there is nothing to ask. Other errors pass, as 55000 when a promotion falls
+    /// between two parts of one answer.
+    fn restrict(&mut self, error: &Error) {
+        if error.said.as_ref().is_some_and(|said| said.sqlstate.starts_with("42")) {
+            let server = &self.address;
+            tracing::warn!(%server, "it does not tell its position, which reads on standbys need: {error}");
+            self.restricted = Some(Instant::now() + PATIENCE);
+        }
+    }
 }
 
-/// One row with one boolean.
-pub async fn ask(talk: &mut Talk, question: &[u8]) -> Result<bool, Error> {
-    encode::query(&mut talk.out, question);
-    talk.flush().await.map_err(|error| Error::desync(&error.to_string()))?;
-    let mut answer = None;
+/// Ends when the connection does, or says what nobody asked for. Cancel-safe.
+async fn ended(talk: &mut Talk) {
     loop {
-        let message = talk.message(frame::LOGIN_LIMIT).await.map_err(|fault| Error::desync(&fault.to_string()))?;
-        match (message.tag, &message.body[..]) {
-            // One column, one byte: t or f.
-            (back::DATA_ROW, [0, 1, 0, 0, 0, 1, value]) => answer = Some(*value == b't'),
-            (back::READY_FOR_QUERY, _) => return answer.ok_or_else(|| Error::desync("no row in a probe's answer")),
-            (back::ERROR, _) => return Err(Error::desync("an error in a probe's answer")),
+        match talk.message(frame::LOGIN_LIMIT).await {
+            Ok(message) if [back::NOTICE, back::PARAMETER_STATUS].contains(&message.tag) => {}
+            _ => return,
+        }
+    }
+}
+
+/// Asks a question of one row. An ErrorResponse is an error that carries the server's code and text, and leaves the
+/// connection ready for the next question. Not cancel-safe.
+pub async fn ask(talk: &mut Talk, question: &[u8]) -> Result<Row, Error> {
+    encode::query(&mut talk.out, question);
+    talk.flush().await.map_err(|error| Error::new(Kind::ServerGone, Side::Server).because(error))?;
+    let mut answer = Err(Error::desync("no row in a probe's answer"));
+    loop {
+        let message = talk
+            .message(frame::LOGIN_LIMIT)
+            .await
+            .map_err(|fault| Error::new(Kind::ServerGone, Side::Server).because(fault))?;
+        match message.tag {
+            back::DATA_ROW => answer = answer::columns(&message.body),
+            back::READY_FOR_QUERY => return answer,
+            back::ERROR => {
+                let text = String::from_utf8_lossy(backend::field(&message.body, b'M').unwrap_or_default());
+                let sqlstate = String::from_utf8_lossy(backend::sqlstate(&message.body));
+                answer = Err(Error::new(Kind::ServerGone, Side::Server).said(&sqlstate, &text));
+            }
             _ => {}
         }
     }

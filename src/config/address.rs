@@ -5,13 +5,20 @@ use std::fmt;
 use std::net::Ipv6Addr;
 use std::path::PathBuf;
 
-use super::Address;
 use super::value::{Entry, Item, Refusal, Written};
+use super::{Address, Listed};
 
 /// PgBouncer's default of `port`.
 const PORT: u16 = 5432;
 
-const SERVER: &str = "expected a server as \"host:5432\", \"[::1]:5432\", \"/run/postgresql:5432\" or { host, port }";
+/// Of a server that names none, and the largest: sums of a list's weights stay small.
+const WEIGHT: u32 = 1;
+const HEAVIEST: u32 = 1000;
+
+const TABLE: &str = "expected a server with `host` and `zone` (strings), `port` and `weight` (integers), no more";
+
+const SERVER: &str =
+    "expected a server as \"host:5432\", \"[::1]:5432\", \"/run/postgresql:5432\" or { host, port, weight, zone }";
 
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -24,7 +31,7 @@ impl fmt::Display for Address {
 }
 
 /// The value of `servers`.
-pub(crate) fn servers(written: &Written) -> Result<Vec<Address>, Refusal> {
+pub(crate) fn servers(written: &Written) -> Result<Vec<Listed>, Refusal> {
     let split;
     let items = match written {
         Written::List(items) => items,
@@ -38,15 +45,15 @@ pub(crate) fn servers(written: &Written) -> Result<Vec<Address>, Refusal> {
         return Err(Refusal::of(written, "expected at least one server"));
     }
     let mut seen = BTreeSet::new();
-    let mut addresses = Vec::with_capacity(items.len());
+    let mut listed = Vec::with_capacity(items.len());
     for item in items {
-        let address = server(&item.value).map_err(|expected| blame(item, expected))?;
-        if !seen.insert(address.clone()) {
-            return Err(blame(item, format!("expected each server once; {address} is named twice")));
+        let one = server(&item.value).map_err(|expected| blame(item, expected))?;
+        if !seen.insert(one.address.clone()) {
+            return Err(blame(item, format!("expected each server once; {} is named twice", one.address)));
         }
-        addresses.push(address);
+        listed.push(one);
     }
-    Ok(addresses)
+    Ok(listed)
 }
 
 /// Elements of a comma string have no line of their own.
@@ -55,9 +62,9 @@ fn blame(item: &Item, expected: String) -> Refusal {
     Refusal { line: refusal.line.filter(|line| *line > 0), ..refusal }
 }
 
-fn server(written: &Written) -> Result<Address, String> {
+fn server(written: &Written) -> Result<Listed, String> {
     match written {
-        Written::Text(text) => server_text(text.trim()),
+        Written::Text(text) => server_text(text.trim()).map(|address| Listed { address, weight: WEIGHT, zone: None }),
         Written::Table(entries) => server_table(entries),
         _ => Err(SERVER.into()),
     }
@@ -85,17 +92,25 @@ fn server_text(text: &str) -> Result<Address, String> {
     }
 }
 
-fn server_table(entries: &[Entry]) -> Result<Address, String> {
-    let (mut name, mut number) = (None, PORT);
+fn server_table(entries: &[Entry]) -> Result<Listed, String> {
+    let (mut name, mut number, mut share, mut zone) = (None, PORT, WEIGHT, None);
     for entry in entries {
         match (entry.name.as_str(), &entry.value) {
             ("host", Written::Text(text)) => name = Some(text.trim()),
             ("port", Written::Integer { value, .. }) => number = port(&value.to_string())?,
             ("port", Written::Text(text)) => number = port(text.trim())?,
-            _ => return Err("expected a server with `host` (a string) and `port` (an integer), no more".into()),
+            ("weight", Written::Integer { value, .. }) => share = weight(&value.to_string())?,
+            ("weight", Written::Text(text)) => share = weight(text.trim())?,
+            ("zone", Written::Text(text)) => zone = Some(text.trim().to_owned()).filter(|zone| !zone.is_empty()),
+            _ => return Err(TABLE.into()),
         }
     }
-    host(name.ok_or("expected a server with `host`")?, number)
+    let address = host(name.ok_or("expected a server with `host`")?, number)?;
+    Ok(Listed { address, weight: share, zone })
+}
+
+fn weight(text: &str) -> Result<u32, String> {
+    text.parse().ok().filter(|weight| *weight <= HEAVIEST).ok_or_else(|| "expected a weight from 0 to 1000".into())
 }
 
 /// One of PgBouncer's `host`: a name, an address, a socket's directory, or `@` and an abstract name.

@@ -3,8 +3,12 @@
 use super::keys::Table;
 use super::read::{Reader, Row};
 use super::value::{Entry, Written};
-use super::words::{AuthType, LoadBalance, LogFormat, PoolMode, SslMode};
-use super::{Address, Config, Database, Global, Probe, Target, Tls, UserOverrides, address, check};
+use super::words::{
+    AuthType, LoadBalance, LogFormat, PoolMode, PrimaryReads, ReadConsistency, ReadWriteSplit, SslMode,
+};
+use super::{
+    Address, Config, Database, Global, MaxLag, Probe, ReadOverrides, Reads, Target, Tls, UserOverrides, address, check,
+};
 
 /// The whole file. Problems and warnings are left with the reader.
 pub(crate) fn config(reader: &mut Reader<'_>, top: &[Entry]) -> Config {
@@ -145,6 +149,16 @@ fn global(reader: &mut Reader<'_>, row: &Row) -> Global {
         probe_interval: duration("probe_interval"),
         probe_timeout: duration("probe_timeout"),
         probe_failures: small("probe_failures"),
+        reads: Reads {
+            split: split(row).unwrap_or(ReadWriteSplit::Off),
+            consistency: consistency(row).unwrap_or(ReadConsistency::Pool),
+            wait: duration("read_wait"),
+            max_staleness: row.timeout("max_staleness"),
+            max_lag: row.lag("max_replica_lag").unwrap_or(MaxLag::Bytes(0)),
+            deferred_begin: row.boolean("deferred_begin"),
+            primary: primary_reads(row).unwrap_or(PrimaryReads::Fallback),
+        },
+        zone: row.text("zone"),
         log_connections: row.boolean("log_connections"),
         log_disconnections: row.boolean("log_disconnections"),
         log_pooler_errors: row.boolean("log_pooler_errors"),
@@ -161,6 +175,18 @@ fn word<T>(row: &Row, name: &str, from_word: fn(&str) -> Option<T>) -> Option<T>
 
 fn pool_mode(row: &Row) -> Option<PoolMode> {
     word(row, "pool_mode", PoolMode::from_word)
+}
+
+fn split(row: &Row) -> Option<ReadWriteSplit> {
+    word(row, "read_write_split", ReadWriteSplit::from_word)
+}
+
+fn consistency(row: &Row) -> Option<ReadConsistency> {
+    word(row, "read_consistency", ReadConsistency::from_word)
+}
+
+fn primary_reads(row: &Row) -> Option<PrimaryReads> {
+    word(row, "primary_reads", PrimaryReads::from_word)
 }
 
 fn tls(reader: &mut Reader<'_>, row: &Row, side: &str) -> Tls {
@@ -222,6 +248,15 @@ fn database(reader: &mut Reader<'_>, row: &Row, global: &Global) -> Database {
         user,
         password,
         probe: None,
+        reads: ReadOverrides {
+            split: split(row),
+            consistency: consistency(row),
+            wait: row.duration("read_wait"),
+            max_staleness: row.timeout("max_staleness"),
+            max_lag: row.lag("max_replica_lag"),
+            deferred_begin: row.given_boolean("deferred_begin"),
+            primary: primary_reads(row),
+        },
         pool_mode: pool_mode(row),
         pool_size: row.integer("pool_size"),
         min_pool_size: row.integer("min_pool_size"),
@@ -293,6 +328,7 @@ fn target(reader: &mut Reader<'_>, row: &Row, global: &Global) -> Target {
 fn user(row: &Row) -> UserOverrides {
     UserOverrides {
         pool_mode: pool_mode(row),
+        read_write_split: split(row),
         pool_size: row.integer("pool_size"),
         reserve_pool_size: row.integer("reserve_pool_size"),
         max_user_connections: row.integer("max_user_connections"),

@@ -1,7 +1,7 @@
 //! [pure] What must hold between keys. A check is skipped where a value that it needs was refused already.
 
 use super::read::{Reader, Row};
-use super::{AuthType, Database, Global, SslMode, Tls, address};
+use super::{AuthType, Database, Global, MaxLag, ReadConsistency, SslMode, Tls, address};
 
 /// PgBouncer's bounds on names, less their zero byte.
 const LONGEST_DATABASE: usize = 63;
@@ -17,6 +17,16 @@ pub(crate) fn global(reader: &mut Reader<'_>, row: &Row, global: &Global) {
     if row.is_sound(&["min_pool_size", "default_pool_size"]) && exceeds(sizes) {
         let expected = format!("expected at most default_pool_size, {}; found {}", sizes.1, sizes.0);
         reader.blame(row, "min_pool_size", expected);
+    }
+    if row.is_sound(&["max_replica_lag", "probe_interval"]) {
+        lag(reader, row, global.reads.max_lag, global);
+    }
+}
+
+/// Positions are known as of the last look only: a standby would seem to lag before the next one.
+fn lag(reader: &mut Reader<'_>, row: &Row, limit: MaxLag, global: &Global) {
+    if matches!(limit, MaxLag::Time(limit) if limit <= global.probe_interval) {
+        reader.blame(row, "max_replica_lag", format!("expected more than probe_interval, {:?}", global.probe_interval));
     }
 }
 
@@ -92,6 +102,7 @@ pub(crate) fn database(reader: &mut Reader<'_>, row: &Row, name: &str, database:
     }
     name_fits(reader, row, name, LONGEST_DATABASE);
     target(reader, row, database, global);
+    reads(reader, row, database, global);
     let needs_user = global.auth_type == AuthType::Any && database.user.is_none();
     if needs_user && row.is_sound(&["user"]) {
         reader.blame(row, "user", "expected a user: auth_type is any");
@@ -123,6 +134,36 @@ fn target(reader: &mut Reader<'_>, row: &Row, database: &Database, global: &Glob
     if database.probe.is_none() && global.probe.is_none() {
         let text = "no `probe_user`: roles are learned only from clients' logins, and nobody watches before the first";
         reader.warn(row.line_of("servers"), &row.at("servers"), text);
+    }
+}
+
+/// What belongs to the split of reads and writes.
+fn reads(reader: &mut Reader<'_>, row: &Row, database: &Database, global: &Global) {
+    if !row.is_given("servers") {
+        let keys = [
+            "read_write_split",
+            "read_consistency",
+            "read_wait",
+            "max_staleness",
+            "max_replica_lag",
+            "deferred_begin",
+            "primary_reads",
+        ];
+        for name in keys.into_iter().filter(|name| row.is_given(name)) {
+            reader.warn(row.line_of(name), &row.at(name), "has no effect: work is split only beside `servers`");
+        }
+        return;
+    }
+    if let Some(limit) = database.reads.max_lag {
+        lag(reader, row, limit, global);
+    }
+    let consistency = database.reads.consistency.unwrap_or(global.reads.consistency);
+    let bound = database.reads.max_staleness.or(global.reads.max_staleness);
+    let own = ["read_consistency", "max_staleness"];
+    if consistency == ReadConsistency::Bounded && bound.is_none() && row.is_sound(&own) {
+        let name = if row.is_given("max_staleness") { "max_staleness" } else { "read_consistency" };
+        let expected = "expected a max_staleness above 0 beside read_consistency bounded";
+        reader.blame(row, name, expected);
     }
 }
 

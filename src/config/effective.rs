@@ -4,7 +4,9 @@
 
 use std::time::Duration;
 
-use super::{Config, Database, PoolMode, Probe, UserOverrides};
+use super::{
+    Config, Database, MaxLag, PoolMode, PrimaryReads, Probe, ReadConsistency, ReadWriteSplit, Target, UserOverrides,
+};
 
 impl Config {
     /// The database of that name, else the fallback `*`.
@@ -20,6 +22,44 @@ impl Config {
     /// Who asks this database's servers for their role; `None`: nobody does before a client's login teaches a key.
     pub fn probe<'a>(&'a self, database: &'a Database) -> Option<&'a Probe> {
         database.probe.as_ref().or(self.global.probe.as_ref())
+    }
+
+    /// User, then database, then global; off wherever `servers` does not name several.
+    pub fn read_write_split(&self, database: &Database, user: Option<&UserOverrides>) -> ReadWriteSplit {
+        if !matches!(&database.target, Target::Servers(list) if list.len() > 1) {
+            return ReadWriteSplit::Off;
+        }
+        user.and_then(|user| user.read_write_split).or(database.reads.split).unwrap_or(self.global.reads.split)
+    }
+
+    /// Database, then global.
+    pub fn read_consistency(&self, database: &Database) -> ReadConsistency {
+        database.reads.consistency.unwrap_or(self.global.reads.consistency)
+    }
+
+    /// Database, then global. 0: a read never waits for a standby.
+    pub fn read_wait(&self, database: &Database) -> Duration {
+        database.reads.wait.unwrap_or(self.global.reads.wait)
+    }
+
+    /// Database, then global. Set wherever `read_consistency` is bounded.
+    pub fn max_staleness(&self, database: &Database) -> Option<Duration> {
+        database.reads.max_staleness.or(self.global.reads.max_staleness)
+    }
+
+    /// Database, then global.
+    pub fn max_replica_lag(&self, database: &Database) -> MaxLag {
+        database.reads.max_lag.unwrap_or(self.global.reads.max_lag)
+    }
+
+    /// Database, then global.
+    pub fn deferred_begin(&self, database: &Database) -> bool {
+        database.reads.deferred_begin.unwrap_or(self.global.reads.deferred_begin)
+    }
+
+    /// Database, then global.
+    pub fn primary_reads(&self, database: &Database) -> PrimaryReads {
+        database.reads.primary.unwrap_or(self.global.reads.primary)
     }
 
     /// User, then database, then global.
@@ -142,6 +182,44 @@ mod tests {
         assert_eq!(seconds(config.query_timeout(user)), Some(2));
         assert_eq!(config.idle_transaction_timeout(user), None);
         assert_eq!([config.server_lifetime(a).as_secs(), config.server_lifetime(b).as_secs()], [3600, 0]);
+    }
+
+    #[test]
+    fn what_is_split_and_how_fresh_a_read_must_be() {
+        let config = config(
+            "[pgweir]\nauth_type = 'trust'\nread_wait = 5\nmax_staleness = '1s'\n\
+             [databases.a]\nservers = ['h:1', 'h:2']\n\
+             [databases.b]\nservers = 'h:1, h:2'\nread_write_split = 'declared'\nread_consistency = 'bounded'\n\
+             read_wait = 0\nmax_staleness = '2s'\nmax_replica_lag = '64MB'\ndeferred_begin = false\n\
+             primary_reads = 'share'\n\
+             [databases.one]\nservers = ['h:1']\nread_write_split = 'auto'\n\
+             [databases.host]\nhost = 'a,b'\n\
+             [users.u]\nread_write_split = 'off'\n[users.d]\nread_write_split = 'declared'\n",
+        );
+        let [a, b, one, host] = ["a", "b", "one", "host"].map(|name| config.database(name).expect("in the file"));
+        let (u, d) = (config.user("u"), config.user("d"));
+        use ReadWriteSplit::{Auto, Declared, Off};
+        let splits = [
+            (a, None, Auto),
+            (a, u, Off),
+            (a, d, Declared),
+            (b, None, Declared),
+            (b, u, Off),
+            (one, None, Off),
+            (one, d, Off),
+            (host, None, Off),
+            (host, d, Off),
+        ];
+        for (database, user, split) in splits {
+            assert_eq!(config.read_write_split(database, user), split, "{database:?} {user:?}");
+        }
+        assert_eq!([a, b].map(|x| config.read_consistency(x)), [ReadConsistency::Pool, ReadConsistency::Bounded]);
+        assert_eq!([a, b].map(|x| config.read_wait(x).as_secs()), [5, 0]);
+        assert_eq!([a, b].map(|x| config.max_staleness(x).map(|x| x.as_secs())), [Some(1), Some(2)]);
+        assert_eq!(config.max_replica_lag(a), MaxLag::Time(Duration::from_secs(10)));
+        assert_eq!(config.max_replica_lag(b), MaxLag::Bytes(64 << 20));
+        assert_eq!([a, b].map(|x| config.deferred_begin(x)), [true, false]);
+        assert_eq!([a, b].map(|x| config.primary_reads(x)), [PrimaryReads::Fallback, PrimaryReads::Share]);
     }
 
     #[test]

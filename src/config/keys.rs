@@ -2,9 +2,11 @@
 //!
 //! Readers of files, `config/pgweir.toml` and the console take names and defaults from here and from nowhere else.
 
-use super::words::{AuthType, LoadBalance, LogFormat, PoolMode, SslMode};
+use super::words::{
+    AuthType, LoadBalance, LogFormat, PoolMode, PrimaryReads, ReadConsistency, ReadWriteSplit, SslMode,
+};
 use Fallback::{Global, Is, Unset};
-use Kind::{Boolean, Choice, List, Mode, Path, Secret, Servers, Size, Text};
+use Kind::{Boolean, Choice, Lag, List, Mode, Path, Secret, Servers, Size, Text};
 use Reload::{Restart, Taken};
 
 /// The three tables of a file.
@@ -41,6 +43,8 @@ pub enum Kind {
         min: u64,
         max: u64,
     },
+    /// A duration, or an amount of WAL as a size; both need their unit.
+    Lag,
     /// Strings, or one string with commas.
     List,
     /// A file mode, in octal.
@@ -191,9 +195,11 @@ const fn seconds(zero: Zero) -> Kind {
 const COUNT: Kind = count(i32::MAX as u64);
 const PORT: Kind = Kind::Integer { min: 1, max: u16::MAX as u64 };
 const TIMEOUT: Kind = seconds(Zero::Off);
+const DELAY: Kind = seconds(Zero::Plain);
 const NONE: Fallback = Fallback::Is("\"\"");
 const EVERY: Reload = Reload::Recycles("every server connection");
 const OWN: Reload = Reload::Recycles("the database's server connections");
+const LISTED: Reload = Reload::Recycles("the server connections of databases with `servers`");
 
 #[rustfmt::skip]
 const GLOBAL: &[Key] = &[
@@ -273,15 +279,30 @@ const GLOBAL: &[Key] = &[
 
     key("ignore_startup_parameters", List, Is("[]"), Taken,
         "Startup parameters that clients send and that are passed over."),
-    key("probe_user", Text, NONE, Taken,
+    key("probe_user", Text, NONE, LISTED,
         "Who asks servers for their role; LOGIN is enough. Empty: the database's user."),
-    key("probe_password", Secret, NONE, Taken, "That user's password. Empty: the one in auth_file."),
-    key("probe_password_file", Path, NONE, Taken, "A file that holds nothing but the probe's password."),
-    key("probe_dbname", Text, NONE, Taken, "Where the probe logs in. Empty: the database's own."),
-    key("probe_interval", seconds(Zero::Refused), Is("\"200ms\""), Taken, "Time between two questions to a server."),
-    key("probe_timeout", seconds(Zero::Refused), Is("\"250ms\""), Taken, "How long an answer may take."),
-    key("probe_failures", Kind::Integer { min: 1, max: 1000 }, Is("3"), Taken,
+    key("probe_password", Secret, NONE, LISTED, "That user's password. Empty: the one in auth_file."),
+    key("probe_password_file", Path, NONE, LISTED, "A file that holds nothing but the probe's password."),
+    key("probe_dbname", Text, NONE, LISTED, "Where the probe logs in. Empty: the database's own."),
+    key("probe_interval", seconds(Zero::Refused), Is("\"200ms\""), LISTED, "Time between two questions to a server."),
+    key("probe_timeout", seconds(Zero::Refused), Is("\"250ms\""), LISTED, "How long an answer may take."),
+    key("probe_failures", Kind::Integer { min: 1, max: 1000 }, Is("3"), LISTED,
         "Failures in a row after which a server counts as down."),
+
+    key("read_write_split", Choice(ReadWriteSplit::WORDS), Is("\"auto\""), Taken,
+        "What may run on a standby, where `servers` names several: auto: declared and proven reads; declared: READ ONLY transactions."),
+    key("read_consistency", Choice(ReadConsistency::WORDS), Is("\"pool\""), Taken,
+        "Whose writes a read must see: pool: all of its database's; strict: everybody's; session: its client's; bounded: max_staleness."),
+    key("read_wait", DELAY, Is("\"3ms\""), Taken,
+        "How long a read may wait for a standby to catch up before it goes to the primary."),
+    key("max_staleness", TIMEOUT, Is("0"), Taken, "How old an answer may be where read_consistency is bounded. 0: not set."),
+    key("max_replica_lag", Lag, Is("\"10s\""), Taken,
+        "A standby further behind serves no reads: a time, or an amount of WAL as \"64MB\"."),
+    key("zone", Text, NONE, LISTED, "Where this proxy stands: reads go to fit standbys of its own zone first."),
+    key("deferred_begin", Boolean, Is("true"), Taken,
+        "A lone BEGIN is answered at once and sent with the first statement, which decides where the transaction runs."),
+    key("primary_reads", Choice(PrimaryReads::WORDS), Is("\"fallback\""), Taken,
+        "fallback: the primary serves reads when no standby may; share: it takes part."),
 
     key("log_connections", Boolean, Is("true"), Taken, "Log logins."),
     key("log_disconnections", Boolean, Is("true"), Taken, "Log why clients and servers left."),
@@ -296,7 +317,7 @@ const GLOBAL: &[Key] = &[
 const DATABASE: &[Key] = &[
     key("dbname", Text, NONE, OWN, "The database's name on the server. Empty: the name that the client asked for."),
     key("servers", Servers, Unset, OWN,
-        "A primary and its standbys, roles found out: \"host:port\", \"[::1]:port\", \"/dir:port\" or { host, port }."),
+        "A primary and its standbys, roles found out: \"host:port\", \"[::1]:port\", \"/dir:port\" or { host, port, weight, zone }; weight 0: no reads."),
     key("host", List, NONE, OWN,
         "One host or several: names, addresses, a socket's /directory; no role is asked for. Empty: unix_socket_dir."),
     key("port", PORT, Is("5432"), OWN, "The port of every `host`."),
@@ -305,11 +326,22 @@ const DATABASE: &[Key] = &[
     key("user", Text, NONE, OWN, "Log in to the server as this user, whoever the client is."),
     key("password", Secret, NONE, Taken, "That user's password. Empty: the one in auth_file."),
     key("password_file", Path, NONE, Taken, "A file that holds nothing but the password."),
-    key("probe_user", Text, Global("probe_user"), Taken, "Who asks these servers for their role."),
-    key("probe_password", Secret, Global("probe_password"), Taken, "That user's password."),
-    key("probe_password_file", Path, Global("probe_password_file"), Taken,
+    key("probe_user", Text, Global("probe_user"), OWN, "Who asks these servers for their role."),
+    key("probe_password", Secret, Global("probe_password"), OWN, "That user's password."),
+    key("probe_password_file", Path, Global("probe_password_file"), OWN,
         "A file that holds nothing but the probe's password."),
-    key("probe_dbname", Text, Global("probe_dbname"), Taken, "Where the probe logs in."),
+    key("probe_dbname", Text, Global("probe_dbname"), OWN, "Where the probe logs in."),
+    key("read_write_split", Choice(ReadWriteSplit::WORDS), Global("read_write_split"), Taken,
+        "What may run on a standby of this database."),
+    key("read_consistency", Choice(ReadConsistency::WORDS), Global("read_consistency"), Taken,
+        "Whose writes a read of this database must see."),
+    key("read_wait", DELAY, Global("read_wait"), Taken, "How long its reads may wait for a standby."),
+    key("max_staleness", TIMEOUT, Global("max_staleness"), Taken,
+        "How old its answers may be where read_consistency is bounded. 0: the global value."),
+    key("max_replica_lag", Lag, Global("max_replica_lag"), Taken, "A standby further behind serves none of its reads."),
+    key("deferred_begin", Boolean, Global("deferred_begin"), Taken, "Whether a lone BEGIN waits for its first statement."),
+    key("primary_reads", Choice(PrimaryReads::WORDS), Global("primary_reads"), Taken,
+        "Whether the primary takes part in this database's reads."),
     key("pool_mode", Choice(PoolMode::WORDS), Global("pool_mode"), Taken, "When a server goes back to its pool."),
     key("pool_size", COUNT, Global("default_pool_size"), Taken, "Servers for each user of this database. 0: no limit."),
     key("min_pool_size", COUNT, Global("min_pool_size"), Taken, "Servers to keep open."),
@@ -334,6 +366,8 @@ const DATABASE: &[Key] = &[
 const USER: &[Key] = &[
     key("pool_mode", Choice(PoolMode::WORDS), Global("pool_mode"), Taken,
         "When a server goes back to its pool; goes before the database's."),
+    key("read_write_split", Choice(ReadWriteSplit::WORDS), Global("read_write_split"), Taken,
+        "What of this user's work may run on a standby; goes before the database's."),
     key("pool_size", COUNT, Global("default_pool_size"), Taken,
         "Servers for each database of this user; goes before the database's."),
     key("reserve_pool_size", COUNT, Global("reserve_pool_size"), Taken,
@@ -409,7 +443,9 @@ mod tests {
 
     #[test]
     fn pgbouncers_hundred_parameters_are_all_known() {
-        let ours = ["workers", "log_format", "shutdown_timeout"];
+        let split = ["read_write_split", "read_consistency", "read_wait", "max_staleness", "max_replica_lag"];
+        let rest = ["workers", "log_format", "shutdown_timeout", "zone", "deferred_begin", "primary_reads"];
+        let ours = [&split[..], &rest[..]].concat();
         let theirs = GLOBAL.iter().filter(|key| !key.name.starts_with("probe_") && !ours.contains(&key.name)).count();
         // service_name exists on Windows only.
         assert_eq!(theirs + LATER_GLOBAL.len() - 1 + OPENSSL.len(), 100);

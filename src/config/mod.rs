@@ -17,7 +17,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-pub use words::{AuthType, LogFormat, PoolMode, SslMode};
+pub use words::{AuthType, LogFormat, PoolMode, PrimaryReads, ReadConsistency, ReadWriteSplit, SslMode};
 
 /// What a file may ask of the world around it. This room knows no environment and no disk.
 pub trait Outside {
@@ -128,6 +128,10 @@ pub struct Global {
     pub probe_timeout: Duration,
     pub probe_failures: u32,
 
+    pub reads: Reads,
+    /// Where this proxy stands.
+    pub zone: Option<String>,
+
     pub log_connections: bool,
     pub log_disconnections: bool,
     pub log_pooler_errors: bool,
@@ -137,8 +141,42 @@ pub struct Global {
     pub pidfile: Option<PathBuf>,
 }
 
+/// What may run on a standby, and how new it must be; `effective.rs` says which table's value holds.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Reads {
+    pub split: ReadWriteSplit,
+    pub consistency: ReadConsistency,
+    pub wait: Duration,
+    /// Set wherever `consistency` is bounded.
+    pub max_staleness: Option<Duration>,
+    pub max_lag: MaxLag,
+    pub deferred_begin: bool,
+    pub primary: PrimaryReads,
+}
+
+/// The same in `[databases.NAME]`; `None` means: the global value.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct ReadOverrides {
+    pub split: Option<ReadWriteSplit>,
+    pub consistency: Option<ReadConsistency>,
+    pub wait: Option<Duration>,
+    pub max_staleness: Option<Duration>,
+    pub max_lag: Option<MaxLag>,
+    pub deferred_begin: Option<bool>,
+    pub primary: Option<PrimaryReads>,
+}
+
+/// How far behind a standby may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MaxLag {
+    /// Between now and the time as of which it is complete.
+    Time(Duration),
+    /// Of WAL, between the primary's last known position and its own.
+    Bytes(u64),
+}
+
 /// Who asks a server for its role; the role needs LOGIN only.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Probe {
     pub user: String,
     pub password: Option<Redacted>,
@@ -155,6 +193,7 @@ pub struct Database {
     pub user: Option<String>,
     pub password: Option<Redacted>,
     pub probe: Option<Probe>,
+    pub reads: ReadOverrides,
     pub pool_mode: Option<PoolMode>,
     pub pool_size: Option<usize>,
     pub min_pool_size: Option<usize>,
@@ -173,8 +212,17 @@ pub struct Database {
 pub enum Target {
     /// `host` (one, or a comma list with `load_balance_hosts`): PgBouncer's meaning, no role is asked for.
     Hosts { servers: Vec<Address>, load_balance: bool },
-    /// `servers`: roles are found out; work goes to the one that is not in recovery.
-    Servers(Vec<Address>),
+    /// `servers`: roles are found out; what writes goes to the one that is not in recovery.
+    Servers(Vec<Listed>),
+}
+
+/// One of `servers`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listed {
+    pub address: Address,
+    /// Its share of the reads, in proportion to the others'; 0: none.
+    pub weight: u32,
+    pub zone: Option<String>,
 }
 
 /// A server's address.
@@ -195,6 +243,7 @@ pub enum Address {
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct UserOverrides {
     pub pool_mode: Option<PoolMode>,
+    pub read_write_split: Option<ReadWriteSplit>,
     pub pool_size: Option<usize>,
     pub reserve_pool_size: Option<usize>,
     pub max_user_connections: Option<usize>,
@@ -412,7 +461,9 @@ mod tests {
     #[test]
     fn servers_and_hosts_are_addresses() {
         let address = |text: &str| match sound(&database(text)).databases.remove("app").expect("named").target {
-            Target::Servers(servers) => servers.iter().map(Address::to_string).collect::<Vec<_>>().join(" "),
+            Target::Servers(servers) => {
+                servers.iter().map(|listed| listed.address.to_string()).collect::<Vec<_>>().join(" ")
+            }
             Target::Hosts { servers, load_balance } => {
                 let servers: Vec<_> = servers.iter().map(Address::to_string).collect();
                 format!("{} {load_balance}", servers.join(" "))
@@ -445,11 +496,15 @@ mod tests {
                 vec![format!("4: {app}.servers: expected host:port, not a URL; found a string")],
             ),
             (
-                "servers = [{ host = 'h', weight = 2 }]",
+                "servers = [{ host = 'h', wait = 2 }]",
                 vec![format!(
-                    "4: {app}.servers: expected a server with `host` (a string) and `port` (an integer), no more; \
-                 found a table"
+                    "4: {app}.servers: expected a server with `host` and `zone` (strings), `port` and `weight` \
+                     (integers), no more; found a table"
                 )],
+            ),
+            (
+                "servers = [{ host = 'h', weight = 1001 }]",
+                vec![format!("4: {app}.servers: expected a weight from 0 to 1000; found a table")],
             ),
             (
                 "servers = ['::1:5432']",
@@ -466,6 +521,46 @@ mod tests {
         for (text, expected) in table {
             refused(&database(text), &expected.iter().map(String::as_str).collect::<Vec<_>>());
         }
+    }
+
+    #[test]
+    fn servers_have_weights_and_zones() {
+        let text = "servers = ['a', { host = 'b', port = 2, weight = 0, zone = 'z' }, { host = 'c', weight = '7' }]";
+        let Target::Servers(servers) = sound(&database(text)).databases["app"].target.clone() else {
+            panic!("servers")
+        };
+        let found: Vec<_> = servers.iter().map(|one| (one.weight, one.zone.as_deref())).collect();
+        assert_eq!(found, [(1, None), (0, Some("z")), (7, None)]);
+    }
+
+    #[test]
+    fn bounded_reads_have_a_bound() {
+        let expected = "expected a max_staleness above 0 beside read_consistency bounded";
+        let app = "databases.app";
+        refused(
+            &database("servers = ['h:1', 'h:2']\nread_consistency = 'bounded'"),
+            &[&format!("5: {app}.read_consistency: {expected}")],
+        );
+        refused(
+            &database("servers = ['h:1', 'h:2']\nread_consistency = 'bounded'\nmax_staleness = 0"),
+            &[&format!("6: {app}.max_staleness: {expected}")],
+        );
+        refused(&global("read_consistency = 'bounded'"), &[&format!("4: {app}.read_consistency: {expected}")]);
+        sound(&global("read_consistency = 'bounded'\nmax_staleness = '1s'"));
+        sound(&(global("read_consistency = 'bounded'") + "max_staleness = '1s'\n"));
+    }
+
+    #[test]
+    fn a_lag_is_longer_than_the_time_between_looks() {
+        let expected = "max_replica_lag: expected more than probe_interval";
+        refused(&global("max_replica_lag = '200ms'"), &[&format!("3: pgweir.{expected}, 200ms")]);
+        refused(
+            &database("servers = ['h:1', 'h:2']\nmax_replica_lag = '100ms'"),
+            &[&format!("5: databases.app.{expected}, 200ms")],
+        );
+        refused(&global("probe_interval = '20s'"), &[&format!("1: pgweir.{expected}, 20s")]);
+        sound(&global("max_replica_lag = '201ms'"));
+        sound(&global("probe_interval = '20s'\nmax_replica_lag = '1MB'"));
     }
 
     #[test]
@@ -632,7 +727,7 @@ mod tests {
     #[test]
     fn what_is_doubtful_is_a_warning() {
         let text = global("client_tls_ciphers = 'HIGH'\nserver_tls_ciphers = 'default'\nclient_tls_protocols = 'all'")
-            + "[databases.b]\nhost = 'h'\npassword = 'hush'\nprobe_user = 'u'\n";
+            + "[databases.b]\nhost = 'h'\npassword = 'hush'\nprobe_user = 'u'\nread_write_split = 'auto'\n";
         let warnings = read(&text).expect("sound").warnings;
         let at: Vec<_> = warnings.iter().map(|warning| (warning.line, warning.key.as_str())).collect();
         assert_eq!(
@@ -643,6 +738,7 @@ mod tests {
                 (7, "databases.app.servers"),
                 (8, "databases.b"),
                 (11, "databases.b.probe_user"),
+                (12, "databases.b.read_write_split"),
             ]
         );
     }

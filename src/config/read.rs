@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::keys::{self, Fallback, Key, Kind, Table};
 use super::toml;
 use super::value::{self, Entry, Item, Value, Written};
-use super::{Address, Outside, Problem, Redacted};
+use super::{Listed, MaxLag, Outside, Problem, Redacted};
 
 /// Collects what is wrong and what is doubtful with one file.
 pub(crate) struct Reader<'a> {
@@ -278,7 +278,19 @@ impl Row {
         }
     }
 
-    pub(crate) fn servers(&self) -> Option<Vec<Address>> {
+    /// None where it is not written; its default is the wider table's.
+    pub(crate) fn given_boolean(&self, name: &str) -> Option<bool> {
+        self.is_given(name).then(|| self.boolean(name))
+    }
+
+    pub(crate) fn lag(&self, name: &str) -> Option<MaxLag> {
+        match self.value(name) {
+            Some(Value::Lag(lag)) => Some(lag),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn servers(&self) -> Option<Vec<Listed>> {
         match self.value("servers") {
             Some(Value::Servers(servers)) => Some(servers),
             _ => None,

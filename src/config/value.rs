@@ -4,9 +4,9 @@
 
 use std::time::Duration;
 
-use super::Address;
 use super::address;
 use super::keys::{Bare, Kind, Zero};
+use super::{Listed, MaxLag};
 
 /// A value as written, before its key's kind gives it a meaning.
 #[derive(Debug, Clone, PartialEq)]
@@ -48,7 +48,8 @@ pub(crate) enum Value {
     Duration(Duration),
     Text(String),
     List(Vec<String>),
-    Servers(Vec<Address>),
+    Lag(MaxLag),
+    Servers(Vec<Listed>),
 }
 
 /// What was expected in place of a value; `line` where an element of a list is to blame.
@@ -81,6 +82,7 @@ pub(crate) fn read(kind: Kind, written: &Written) -> Result<Value, Refusal> {
         Kind::Integer { min, max } => integer(written, min, max).map(Value::Integer),
         Kind::Duration { bare, zero } => duration(written, bare, zero).map(Value::Duration),
         Kind::Size { min, max } => size(written, min, max).map(Value::Integer),
+        Kind::Lag => lag(written).map(Value::Lag),
         Kind::Mode => mode(written).map(Value::Integer),
         Kind::Text | Kind::Secret | Kind::Path => text(written).map(Value::Text),
         Kind::Choice(words) => choice(written, words).map(Value::Text),
@@ -194,6 +196,20 @@ fn octets(text: &str) -> Option<u64> {
     };
     number.parse::<u64>().ok()?.checked_mul(scale)
 }
+
+/// Without a unit it could be either, so it is neither.
+fn lag(written: &Written) -> Result<MaxLag, String> {
+    let Written::Text(text) = written else { return Err(LAG.into()) };
+    let text = text.trim();
+    if text.ends_with(|c: char| c.is_ascii_digit()) {
+        return Err(LAG.into());
+    }
+    let time = seconds(text, Bare::Seconds).and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+    let time = time.filter(|time| (Duration::from_nanos(1)..=LONGEST).contains(time)).map(MaxLag::Time);
+    time.or_else(|| octets(text).filter(|bytes| *bytes > 0).map(MaxLag::Bytes)).ok_or_else(|| LAG.into())
+}
+
+const LAG: &str = "expected a duration above 0 with its unit, as \"10s\", or an amount of WAL, as \"64MB\"";
 
 fn mode(written: &Written) -> Result<u64, String> {
     match written {
@@ -317,6 +333,34 @@ mod tests {
         ];
         for (kind, written, value) in table {
             assert_eq!(read(kind, &written).ok(), value, "{written:?}");
+        }
+    }
+
+    #[test]
+    fn a_lag_is_a_time_or_a_size_and_says_which() {
+        let seconds = |n| Some(MaxLag::Time(Duration::from_secs(n)));
+        let table = [
+            (text("10s"), seconds(10)),
+            (text("1m"), seconds(60)),
+            (text("500ms"), Some(MaxLag::Time(Duration::from_millis(500)))),
+            (text("64MB"), Some(MaxLag::Bytes(64 << 20))),
+            (text("16 kB"), Some(MaxLag::Bytes(16 << 10))),
+            (text("512b"), Some(MaxLag::Bytes(512))),
+            (text("10"), None),
+            (text("0s"), None),
+            (text("0MB"), None),
+            (text("-1s"), None),
+            (text("ten"), None),
+            (text(""), None),
+            (text("99999d"), None),
+            (integer(10), None),
+        ];
+        for (written, expected) in table {
+            let value = match read(Kind::Lag, &written) {
+                Ok(Value::Lag(lag)) => Some(lag),
+                _ => None,
+            };
+            assert_eq!(value, expected, "{written:?}");
         }
     }
 

@@ -69,6 +69,21 @@ words! {
 }
 
 words! {
+    /// What may run on a standby.
+    ReadWriteSplit { Auto = "auto", Declared = "declared", Off = "off" }
+}
+
+words! {
+    /// Whose acknowledged writes a read on a standby must see.
+    ReadConsistency { Pool = "pool", Strict = "strict", Session = "session", Bounded = "bounded" }
+}
+
+words! {
+    /// Whether the primary serves reads beside fit standbys.
+    PrimaryReads { Fallback = "fallback", Share = "share" }
+}
+
+words! {
     /// PgBouncer's `load_balance_hosts`.
     LoadBalance { RoundRobin = "round-robin", Disable = "disable" }
 }

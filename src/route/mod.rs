@@ -1,3 +1,6 @@
-//! [pure] Where work may go. Today: to the one server that is not in recovery.
+//! [pure] Where work may go: who is primary, which standby is fit for reads, and how new what it shows is.
 
+pub mod choose;
+pub mod fit;
+pub mod freshness;
 pub mod topology;

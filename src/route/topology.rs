@@ -1,6 +1,8 @@
-//! [pure] Who is primary: a value, published whole, read at a transaction boundary.
+//! [pure] Who is primary and what each server is: a value, published whole at changes, read at a transaction boundary.
+//!
+//! What changes with every look (positions, freshness) is not here but beside it, in atomics.
 
-use crate::config::Address;
+use crate::config::Listed;
 
 /// What a server was last seen to be.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -28,6 +30,17 @@ impl Role {
     }
 }
 
+/// What a server says of itself, as far as it has been asked; `None`: not known.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Identity {
+    /// Made by initdb, and the same in every physical copy.
+    pub system: Option<u64>,
+    /// A primary's own. Of a standby the highest one that is known to be in its history, which may come late.
+    pub timeline: Option<u32>,
+    /// The first part of server_version.
+    pub major: Option<u32>,
+}
+
 /// The servers of one `servers` list, in its order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Topology {
@@ -38,17 +51,30 @@ pub struct Topology {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Node {
-    pub address: Address,
+    pub listed: Listed,
+    /// In the proxy's own zone.
+    pub near: bool,
     pub role: Role,
+    pub identity: Identity,
 }
 
 impl Topology {
-    pub fn unknown(addresses: &[Address]) -> Topology {
-        let node = |address: &Address| Node { address: address.clone(), role: Role::Unknown };
-        Topology { nodes: addresses.iter().map(node).collect(), epoch: 0 }
+    /// Nothing is known yet. `zone` is where the proxy stands.
+    pub fn unknown(servers: &[Listed], zone: Option<&str>) -> Topology {
+        let node = |listed: &Listed| Node {
+            listed: listed.clone(),
+            near: zone.is_some() && listed.zone.as_deref() == zone,
+            role: Role::Unknown,
+            identity: Identity::default(),
+        };
+        Topology { nodes: servers.iter().map(node).collect(), epoch: 0 }
     }
 
     pub fn primary(&self) -> Option<usize> {
         self.nodes.iter().position(|node| node.role == Role::Primary)
+    }
+
+    pub fn is_standby(&self, node: usize) -> bool {
+        self.nodes.get(node).is_some_and(|node| node.role == Role::Standby)
     }
 }

@@ -14,6 +14,7 @@ mod differential;
 mod disconnect;
 mod drain;
 mod limits;
+mod monitor;
 mod pins;
 mod pipeline;
 mod pooling;

@@ -8,6 +8,7 @@ use tokio::sync::watch;
 
 pub mod backend;
 pub mod backends;
+pub mod catalog;
 pub mod decide;
 pub mod probe;
 

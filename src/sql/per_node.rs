@@ -20,7 +20,7 @@ pub(super) fn function(name: &[u8], builtin: bool) -> bool {
 
 /// After `pg_`.
 fn backend(stem: &[u8]) -> bool {
-    const HEADS: [&[u8]; 40] = [
+    const HEADS: [&[u8]; 39] = [
         b"available_",
         b"backend_",
         b"blocking_",
@@ -50,7 +50,6 @@ fn backend(stem: &[u8]) -> bool {
         b"lock",
         b"logdir",
         b"ls_",
-        b"my_temp",
         b"notification",
         b"postmaster_",
         b"prepared_",
@@ -142,6 +141,7 @@ mod tests {
             "to_char",
             "xmlconcat",
             "has_table_privilege",
+            "pg_my_temp_schema",
             "pg_get_expr",
             "pg_get_keywords",
             "pg_get_userbyid",

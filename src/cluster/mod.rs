@@ -10,6 +10,7 @@ use tokio::sync::watch;
 mod answer;
 pub mod backend;
 pub mod backends;
+pub mod catalog;
 pub mod decide;
 pub mod judge;
 pub mod probe;

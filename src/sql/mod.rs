@@ -4,22 +4,36 @@
 //! the tokens and says what the text may do to *session state*; `setting` is the part that reads SET and RESET, and
 //! `names` holds the words that matter.
 //!
-//! The words are judged by one maxim: *in doubt, taint*. A text that cannot run (a syntax error) may be judged
+//! [`access`] says whether a text only reads, or opens or ends a transaction (`modes`): `query` and `copy` hold the
+//! rules, `syntax` the words of SQL's grammar, and [`catalog`] what one database says of names, with `per_node` for
+//! what is PostgreSQL's own.
+//!
+//! The words are judged by one maxim: *in doubt, taint*, and *in doubt, the primary*. A text that cannot run (a syntax error) may be judged
 //! either way, because PostgreSQL parses the whole text before it runs the first statement of it.
 //!
-//! What no text shows is not seen here: a user's function, view, rule, trigger or cast that calls `set_config` or
-//! takes an advisory lock, and SQL inside a string (`query_to_xml('…')`). The names of such objects belong to one
-//! database's catalog, a value that a later room will hand in.
+//! What no text shows is not seen by [`classify`]: a user's function, view, rule, trigger or cast that calls
+//! `set_config` or takes an advisory lock, and SQL inside a string (`query_to_xml('…')`). [`access`] knows the names of
+//! such objects from the catalog that is handed in.
 
+pub mod access;
+pub mod catalog;
 pub mod classify;
+mod copy;
 pub mod lexer;
+pub mod modes;
 mod names;
+mod per_node;
+mod query;
 mod setting;
 mod spans;
+mod syntax;
 mod taint;
 
+pub use access::{Access, Why, access};
+pub use catalog::Catalog;
 pub use classify::{Special, Statement, classify};
 pub use lexer::{Kind, Lexer, Lexical, Token};
+pub use modes::{Isolation, Modes};
 pub use names::fold_identifier;
 pub use setting::Reported;
 pub use taint::Taint;

@@ -9,6 +9,7 @@ mod support;
 mod auth;
 mod badinput;
 mod cancel;
+mod catalog;
 mod copy;
 mod differential;
 mod disconnect;

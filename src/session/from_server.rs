@@ -89,8 +89,14 @@ impl Session {
                 Ok(self.done())
             }
             (back::BIND_COMPLETE, Bind) => Ok(self.done()),
-            (back::ROW_DESCRIPTION | back::NO_DATA, DescribePortal | DescribeStatement) => Ok(self.done()),
-            (back::PARAMETER_DESCRIPTION, DescribeStatement) => Ok(self.unless_skipped()),
+            (back::ROW_DESCRIPTION | back::NO_DATA, DescribePortal | DescribeStatement) => {
+                self.rows_described(frame, &head, server);
+                Ok(self.done())
+            }
+            (back::PARAMETER_DESCRIPTION, DescribeStatement) => {
+                self.parameters_described(frame, &head);
+                Ok(self.unless_skipped())
+            }
             (back::COMMAND_COMPLETE, Query | Execute) => {
                 self.command_complete(backend::command_tag(frame.body), &head, server, to_client);
                 Ok(if head.kind == Execute { self.done() } else { self.unless_skipped() })
@@ -264,7 +270,12 @@ impl Session {
             server.parsed.doubt(head.statement);
         }
         let renamed = if head.action == Action::Rename { self.renames.front().cloned() } else { None };
+        let changed = self.is_of_changed_rows(frame.body, &head);
         self.void_batch(server);
+        if changed {
+            encode::stale_plan(to_client.end());
+            return Ok(FromServer::Swallow);
+        }
         match renamed {
             Some(name) if backend::sqlstate(frame.body) == b"42P05" => {
                 let name = String::from_utf8_lossy(&name).into_owned();
@@ -295,6 +306,11 @@ impl Session {
         self.status = status;
         self.copy_in = false;
         self.replaced(&head);
+        if (head.kind, status) == (Kind::Sync, TxStatus::Idle)
+            && let Some(portals) = self.statements.portals()
+        {
+            portals.end_batch(head.batch);
+        }
         if head.action == Action::Skip {
             if self.replay.is_refused() {
                 return Ok(FromServer::Replay);

@@ -25,6 +25,7 @@ impl Session {
             back::PARAMETER_STATUS => self.parameter_status(&frame, server, to_client),
             back::NOTIFICATION => Ok(self.notification()),
             back::ERROR => self.error(&frame, server, to_client),
+            back::PARAMETER_DESCRIPTION if self.keep_parameters(&frame) => Ok(FromServer::Swallow),
             back::READY_FOR_QUERY => {
                 self.release_fakes(to_client);
                 self.ready(&frame, server, to_client)
@@ -90,6 +91,7 @@ impl Session {
             }
             (back::BIND_COMPLETE, Bind) => Ok(self.done()),
             (back::ROW_DESCRIPTION | back::NO_DATA, DescribePortal | DescribeStatement) => {
+                self.release_parameters(to_client);
                 self.rows_described(frame, &head, server);
                 Ok(self.done())
             }
@@ -248,6 +250,7 @@ impl Session {
         }
         if self.may_replay(frame, &head) {
             self.replay.refused();
+            self.drop_parameters();
             self.void_batch(server);
             self.ledger.skip_head();
             server.parsed.doubt(head.statement);
@@ -255,6 +258,7 @@ impl Session {
         }
         self.replay.stop();
         self.flush_fakes(to_client);
+        self.release_parameters(to_client);
         if head.action == Action::Discard {
             Session::undo_effect(&mut self.effects).into_iter().for_each(|slot| self.statements.restore(slot));
             self.ledger.forward_head();

@@ -51,6 +51,8 @@ pub struct Portals {
     watched: Vec<Portal>,
     /// The latest ParameterDescription, of the statement whose RowDescription comes next.
     parameters: Vec<u8>,
+    /// It was not passed on yet.
+    kept: bool,
 }
 
 impl Portals {
@@ -177,6 +179,33 @@ impl Session {
         if let Some(portals) = self.statements.portals().filter(|_| head.statement != 0) {
             portals.parameters.clear();
             portals.parameters.extend(frame.body.iter().take(COLLECT - frame::HEADER));
+        }
+    }
+
+    /// PostgreSQL sends the parameters before it looks whether a plan is stale: they are kept while the batch may be sent
+    /// again.
+    pub(super) fn keep_parameters(&mut self, frame: &Frame<'_>) -> bool {
+        let Some(head) = self.ledger.next_real().copied() else { return false };
+        let describes = (head.kind, head.action) == (Kind::DescribeStatement, Action::Forward) && head.statement != 0;
+        if !describes || !frame.whole() || !self.replay.can() {
+            return false;
+        }
+        self.parameters_described(frame, &head);
+        self.statements.portals().map(|portals| portals.kept = true).is_some()
+    }
+
+    /// The batch is sent again, and they with it.
+    pub(super) fn drop_parameters(&mut self) {
+        if let Some(portals) = self.statements.portals() {
+            portals.kept = false;
+        }
+    }
+
+    /// What comes next goes to the client: the kept ones in front of it.
+    pub(super) fn release_parameters(&mut self, to_client: &mut Outbox<'_>) {
+        if let Some(portals) = self.statements.portals().filter(|portals| portals.kept) {
+            portals.kept = false;
+            encode::raw(to_client.end(), back::PARAMETER_DESCRIPTION, &portals.parameters);
         }
     }
 

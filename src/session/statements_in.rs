@@ -307,6 +307,7 @@ impl Session {
 
     /// A server keeps the shared statement; only the client's name ends.
     pub(super) fn close(&mut self, frame: &Frame<'_>) -> FromClient {
+        let first = self.may_repeat();
         self.batch = Batch::Open;
         let name = match frontend::named(frame.body) {
             Some(Named::Statement(name)) if self.mode != PoolMode::Session => name,
@@ -322,6 +323,10 @@ impl Session {
         // Closing a name that does not exist is no error (PROTOCOL 8).
         let slot = self.statements.hide(name).unwrap_or(NO_SLOT);
         self.ledger.push(Owed::new(Kind::Close, Action::Fake).of(0, slot));
+        if first {
+            self.replay.start();
+            self.replay.record(front::CLOSE, Some(frame.body));
+        }
         FromClient::Swallow
     }
 }

@@ -10,6 +10,7 @@ mod auth;
 mod badinput;
 mod cancel;
 mod copy;
+mod described;
 mod differential;
 mod disconnect;
 mod drain;

@@ -61,6 +61,6 @@ bench: ## pgweir beside HAProxy and PgBouncer, on this machine
 	@cargo bench --bench e2e -- --out bench-results $(BENCH_OPTIONS)
 
 .PHONY: bench-micro
-bench-micro: ## The micro-benches
+bench-micro: ## The micro-benches: scan, classify, ledger, pool
 	@ops/setup/rust.sh
-	cargo bench
+	cargo bench --bench scan --bench classify --bench ledger --bench pool

@@ -241,7 +241,7 @@ fn messages_read_back_as_they_are_written() {
         (From::Client, r#"Execute "" 0"#),
         (From::Client, r#"Large 100000 Query select"#),
         (From::Server, r#"ErrorResponse 42601 "no; (good)" R=parse"#),
-        (From::Server, "RowDescription (a b)"),
+        (From::Server, "RowDescription (a b:23:-1)"),
         (From::Server, "DataRow (1 null)"),
         (From::Server, "NotificationResponse 1 a b"),
     ];

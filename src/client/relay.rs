@@ -233,6 +233,7 @@ impl Conversation {
                 FromClient::Replaced { taken } => self.to_server.replace(taken, header.len),
                 FromClient::Swallow => self.to_server.swallow(header.len),
                 FromClient::Terminate => return Err(Stop::End(End::ClientGone)),
+                FromClient::Wait => break,
             }
         }
         Ok(())

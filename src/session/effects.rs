@@ -8,7 +8,7 @@ use super::outbox::Outbox;
 use super::prepared::Effect;
 use super::statements_in::{DECOY, DECOY_ID, UNKNOWN};
 use super::{Batch, Frame, FromClient, Session, prepared};
-use crate::wire::{self, encode, front};
+use crate::wire::{self, encode};
 
 /// A command that is on its way.
 #[derive(Debug)]
@@ -42,6 +42,9 @@ impl Session {
 
     /// What executing this portal does from now on.
     pub(super) fn set_portal_effect(&mut self, portal: &[u8], effect: Option<Effect>) {
+        if let Some(portals) = self.statements.portals() {
+            portals.forget(portal);
+        }
         if !self.portal_effects.is_empty() {
             self.portal_effects.retain(|(name, _)| **name != *portal);
         }
@@ -53,6 +56,9 @@ impl Session {
     pub(super) fn execute(&mut self, frame: &Frame<'_>, to_server: &mut Outbox<'_>) -> FromClient {
         self.batch = Batch::Open;
         self.copy_ends = 0;
+        if self.execute_changed(frame, to_server) {
+            return FromClient::Replaced { taken: frame.header.len };
+        }
         let portal = if self.portal_effects.is_empty() { None } else { wire::cstr(frame.body).map(|(name, _)| name) };
         let found = portal.and_then(|portal| self.portal_effects.iter().find(|(name, _)| **name == *portal));
         match found.map(|(_, effect)| effect.clone()) {
@@ -83,7 +89,7 @@ impl Session {
         encode::parse(out, DECOY, &text);
         encode::bind_head(out, b"", DECOY, NO_PARAMETERS.len());
         out.extend(NO_PARAMETERS);
-        out.extend([front::EXECUTE, 0, 0, 0, 9, 0, 0, 0, 0, 0]);
+        encode::execute(out, b"");
         for kind in [Kind::Close, Kind::Parse, Kind::Bind] {
             self.ledger.push(Owed::new(kind, Action::Skip).of(DECOY_ID, NO_SLOT));
         }

@@ -22,6 +22,9 @@ impl Session {
         to_client: &mut Outbox<'_>,
     ) -> Result<FromClient, Error> {
         let tag = frame.header.tag;
+        if tag == front::EXECUTE && self.must_wait(&frame, to_server) {
+            return Ok(FromClient::Wait);
+        }
         self.record(&frame);
         let kept = self.earlier.len();
         let verdict = self.judge(frame, server, to_server)?;

@@ -25,6 +25,7 @@ impl Session {
             back::PARAMETER_STATUS => self.parameter_status(&frame, server, to_client),
             back::NOTIFICATION => Ok(self.notification()),
             back::ERROR => self.error(&frame, server, to_client),
+            back::PARAMETER_DESCRIPTION if self.keep_parameters(&frame) => Ok(FromServer::Swallow),
             back::READY_FOR_QUERY => {
                 self.release_fakes(to_client);
                 self.ready(&frame, server, to_client)
@@ -89,8 +90,15 @@ impl Session {
                 Ok(self.done())
             }
             (back::BIND_COMPLETE, Bind) => Ok(self.done()),
-            (back::ROW_DESCRIPTION | back::NO_DATA, DescribePortal | DescribeStatement) => Ok(self.done()),
-            (back::PARAMETER_DESCRIPTION, DescribeStatement) => Ok(self.unless_skipped()),
+            (back::ROW_DESCRIPTION | back::NO_DATA, DescribePortal | DescribeStatement) => {
+                self.release_parameters(to_client);
+                self.rows_described(frame, &head, server);
+                Ok(self.done())
+            }
+            (back::PARAMETER_DESCRIPTION, DescribeStatement) => {
+                self.parameters_described(frame, &head);
+                Ok(self.unless_skipped())
+            }
             (back::COMMAND_COMPLETE, Query | Execute) => {
                 self.command_complete(backend::command_tag(frame.body), &head, server, to_client);
                 Ok(if head.kind == Execute { self.done() } else { self.unless_skipped() })
@@ -242,6 +250,7 @@ impl Session {
         }
         if self.may_replay(frame, &head) {
             self.replay.refused();
+            self.drop_parameters();
             self.void_batch(server);
             self.ledger.skip_head();
             server.parsed.doubt(head.statement);
@@ -249,6 +258,7 @@ impl Session {
         }
         self.replay.stop();
         self.flush_fakes(to_client);
+        self.release_parameters(to_client);
         if head.action == Action::Discard {
             Session::undo_effect(&mut self.effects).into_iter().for_each(|slot| self.statements.restore(slot));
             self.ledger.forward_head();
@@ -264,7 +274,12 @@ impl Session {
             server.parsed.doubt(head.statement);
         }
         let renamed = if head.action == Action::Rename { self.renames.front().cloned() } else { None };
+        let changed = self.is_of_changed_rows(frame.body, &head);
         self.void_batch(server);
+        if changed {
+            encode::stale_plan(to_client.end());
+            return Ok(FromServer::Swallow);
+        }
         match renamed {
             Some(name) if backend::sqlstate(frame.body) == b"42P05" => {
                 let name = String::from_utf8_lossy(&name).into_owned();
@@ -295,6 +310,11 @@ impl Session {
         self.status = status;
         self.copy_in = false;
         self.replaced(&head);
+        if (head.kind, status) == (Kind::Sync, TxStatus::Idle)
+            && let Some(portals) = self.statements.portals()
+        {
+            portals.end_batch(head.batch);
+        }
         if head.action == Action::Skip {
             if self.replay.is_refused() {
                 return Ok(FromServer::Replay);

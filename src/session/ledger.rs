@@ -35,6 +35,8 @@ pub enum Action {
     Rename,
     /// We sent the message: nobody sees its answer.
     Skip,
+    /// It stands for one whose rows are not what the client was told: its error becomes PostgreSQL's own for that.
+    Stale,
     /// It is an empty query in place of DEALLOCATE: EmptyQueryResponse becomes that command's tag.
     Tag,
 }
@@ -154,6 +156,17 @@ impl Ledger {
     pub fn speaks_of_shared(&self) -> bool {
         let speaks = |owed: &Owed| matches!(owed.kind, Kind::Bind | Kind::DescribeStatement) && owed.statement != 0;
         self.owed.iter().any(speaks)
+    }
+
+    /// Whether a description of ours is owed.
+    pub fn asks(&self) -> bool {
+        self.owed.iter().any(|owed| owed.kind == Kind::DescribeStatement && owed.action == Action::Skip)
+    }
+
+    /// Whether the batch to which the next message belongs will tell the client what the rows of this slot are.
+    pub fn describes(&self, slot: u32) -> bool {
+        let of_batch = self.owed.iter().rev().take_while(|owed| owed.batch == self.batch);
+        of_batch.filter(|owed| owed.slot == slot).any(|owed| owed.kind == Kind::DescribeStatement)
     }
 
     /// Takes the head off if it is a reply that we author ourselves.

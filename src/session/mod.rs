@@ -19,10 +19,12 @@ mod from_server;
 pub mod ledger;
 pub mod outbox;
 pub mod pin;
+mod portals;
 pub mod prepared;
 mod replay;
 mod server_state;
 pub mod settings;
+mod shape;
 mod statements_in;
 mod unnamed;
 mod void;
@@ -65,6 +67,8 @@ pub enum FromClient {
     Swallow,
     /// Terminate: the client leaves.
     Terminate,
+    /// It stays where it is, and is judged again when `holds_client` no longer says so.
+    Wait,
 }
 
 /// What becomes of a server's frame.
@@ -149,6 +153,8 @@ pub struct Session {
     /// A RESET ALL runs alone: what the server reports until ReadyForQuery is its own default.
     resetting: bool,
     told_fatal: bool,
+    /// The client's next message waits for a Describe of ours.
+    waits: bool,
     replay: Replay,
 }
 
@@ -184,6 +190,7 @@ impl Session {
             verified: false,
             resetting: false,
             told_fatal: false,
+            waits: false,
             replay: Replay::default(),
         }
     }
@@ -204,6 +211,7 @@ impl Session {
             back::READY_FOR_QUERY | back::PARAMETER_STATUS | back::COMMAND_COMPLETE | back::ERROR | back::NOTICE => {
                 header.len.min(COLLECT)
             }
+            back::ROW_DESCRIPTION | back::PARAMETER_DESCRIPTION => header.len.min(COLLECT),
             _ => frame::HEADER,
         }
     }
@@ -261,9 +269,9 @@ impl Session {
     }
 
     /// While settings that no server took before are on their way, nothing else may be sent; nor between the error
-    /// of a batch and its repetition.
+    /// of a batch and its repetition, nor before a Describe of ours is answered on which the next message depends.
     pub fn holds_client(&self) -> bool {
-        !self.verified && !self.ledger.is_empty() || self.replay.is_refused()
+        !self.verified && !self.ledger.is_empty() || self.replay.is_refused() || self.waits && self.ledger.asks()
     }
 
     /// The server goes, settled or not: what the next one must be told again.
@@ -276,6 +284,10 @@ impl Session {
         }
         self.ledger.shrink();
         self.portal_effects.clear();
+        if let Some(portals) = self.statements.portals() {
+            portals.clear();
+        }
+        self.waits = false;
         self.earlier.clear();
         self.replay.stop();
     }

@@ -9,6 +9,9 @@ use std::sync::Arc;
 
 use foldhash::fast::RandomState;
 
+use super::ledger::Owed;
+use super::portals::Portals;
+use super::shape::Shape;
 use crate::sql::Taint;
 
 /// A client's bounds: statements, and bytes of their texts. Beyond them the client is ended.
@@ -92,12 +95,15 @@ struct Table {
     free: Vec<u32>,
     names: HashMap<Box<[u8]>, u32, RandomState>,
     bytes: usize,
+    portals: Portals,
 }
 
 #[derive(Debug)]
 struct Slot {
     name: Box<[u8]>,
     statement: Arc<Statement>,
+    /// What the client was last told of its rows.
+    told: Option<Shape>,
 }
 
 impl Statements {
@@ -129,9 +135,33 @@ impl Statements {
             table.slots.push(None);
             (table.slots.len() - 1) as u32
         });
-        table.slots[slot as usize] = Some(Slot { name: name.into(), statement });
+        table.slots[slot as usize] = Some(Slot { name: name.into(), statement, told: None });
         table.names.insert(name.into(), slot);
         slot
+    }
+
+    /// What the client was told of the rows of the statement in this slot.
+    pub fn told(&self, slot: u32, statement: u64) -> Option<Shape> {
+        told(&self.0.as_ref()?.slots, slot, statement)
+    }
+
+    /// A Describe of ours was answered.
+    pub fn compare(&mut self, head: &Owed, shape: Option<Shape>) {
+        let Some(Table { slots, portals, .. }) = self.0.as_deref_mut() else { return };
+        portals.compare(head, shape, |slot| told(slots, slot, head.statement));
+    }
+
+    pub fn tell(&mut self, slot: u32, statement: u64, shape: Option<Shape>) {
+        let slots = self.0.as_mut().map(|table| &mut table.slots);
+        let slot = slots.and_then(|slots| slots.get_mut(slot as usize)).and_then(Option::as_mut);
+        if let Some(slot) = slot.filter(|slot| slot.statement.id == statement) {
+            slot.told = shape;
+        }
+    }
+
+    /// The portals whose rows are watched; None for a client without named statements.
+    pub fn portals(&mut self) -> Option<&mut Portals> {
+        self.0.as_mut().map(|table| &mut table.portals)
     }
 
     /// A Close of a name: it is free at once; the slot stays until `forget` or `restore`.
@@ -169,6 +199,11 @@ impl Statements {
     }
 }
 
+fn told(slots: &[Option<Slot>], slot: u32, statement: u64) -> Option<Shape> {
+    let slot = slots.get(slot as usize)?.as_ref()?;
+    if slot.statement.id == statement { slot.told } else { None }
+}
+
 /// The shared statements that one server connection has, by last use.
 ///
 /// A batch may be skipped from any of its messages on. So what a Parse or Close of an earlier batch did is known only
@@ -191,6 +226,16 @@ struct Known {
     pending: u32,
     /// The batch of the last of them.
     batch: u32,
+    /// What a description of it said: it stays so until the server learns it anew.
+    shape: Option<Shape>,
+}
+
+/// What a message that uses a statement finds on a server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Found {
+    Nothing,
+    /// Its rows, if they were described.
+    Statement(Option<Shape>),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -218,10 +263,31 @@ impl Parsed {
 
     /// Whether a message of this batch finds it on the server; counts as a use.
     pub fn touch(&mut self, id: u64, batch: u32) -> bool {
+        self.find(id, batch) != Found::Nothing
+    }
+
+    /// The same, with its rows.
+    pub fn find(&mut self, id: u64, batch: u32) -> Found {
         self.clock += 1;
-        let Some(known) = self.known.get_mut(&id) else { return false };
+        let Some(known) = self.known.get_mut(&id) else { return Found::Nothing };
         known.used = self.clock;
-        known.presence == Presence::Present && (known.pending == 0 || known.batch == batch)
+        match known.presence {
+            Presence::Present if known.pending == 0 => Found::Statement(known.shape),
+            Presence::Present if known.batch == batch => Found::Statement(None),
+            _ => Found::Nothing,
+        }
+    }
+
+    /// The rows of the statement as it was described, if nothing about it is under way.
+    pub fn shape(&self, id: u64) -> Option<Shape> {
+        self.known.get(&id).filter(|known| known.is_settled()).and_then(|known| known.shape)
+    }
+
+    /// A description was answered: unless the server is learning it anew, it is of what is there.
+    pub fn described(&mut self, id: u64, shape: Shape) {
+        if let Some(known) = self.known.get_mut(&id).filter(|known| known.is_settled()) {
+            known.shape = Some(shape);
+        }
     }
 
     /// The server is about to learn it in this batch: what goes before, and the Parse itself, are pending from now on.
@@ -235,7 +301,8 @@ impl Parsed {
         let close_first = old.is_some();
         let pending = old.map_or(0, |old| old.pending) + 1 + u32::from(close_first);
         let presence = Presence::Present;
-        self.known.insert(statement.id, Known { statement: Arc::clone(statement), used, presence, pending, batch });
+        let statement = Arc::clone(statement);
+        self.known.insert(statement.id, Known { statement, used, presence, pending, batch, shape: None });
         Before { evicted, close_first }
     }
 
@@ -302,6 +369,12 @@ impl Parsed {
         oldest.pending += 1;
         oldest.batch = batch;
         Some(Arc::clone(&oldest.statement))
+    }
+}
+
+impl Known {
+    fn is_settled(&self) -> bool {
+        self.presence == Presence::Present && self.pending == 0
     }
 }
 

@@ -1,7 +1,7 @@
 //! [pure] The bytes of a batch that can be sent again, and until when.
 //!
-//! A batch that starts with the Bind of a shared statement, or with a Parse that we answer ourselves, may meet "cached plan must not change result type"
-//! (0A000): PostgreSQL refused it before running it. Outside a transaction, with nothing of its answer forwarded, the
+//! A batch that starts with the Bind or Describe of a shared statement, or with a Parse or Close that we answer
+//! ourselves, may meet "cached plan must not change result type" (0A000): PostgreSQL refused it before running it. Outside a transaction, with nothing of its answer forwarded, the
 //! statement is parsed anew and the batch sent once more. Until the server answers, answers of ours are held back.
 //!
 //! Only a batch that asks what its rows are, before its first Execute, is kept: who learned that at an earlier Describe

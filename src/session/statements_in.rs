@@ -106,8 +106,18 @@ impl Session {
     /// The server must know the statement before a message that uses it.
     fn ensure(&mut self, statement: &Arc<Statement>, server: &mut ServerState, to_server: &mut Outbox<'_>) {
         if !server.parsed.touch(statement.id, self.ledger.batch()) {
-            self.teach(statement, server, to_server, Owed::new(Kind::Parse, Action::Skip).of(statement.id, NO_SLOT));
+            self.teach_silently(statement, server, to_server);
         }
+    }
+
+    /// With a Parse of ours.
+    pub(super) fn teach_silently(
+        &mut self,
+        statement: &Arc<Statement>,
+        server: &mut ServerState,
+        to_server: &mut Outbox<'_>,
+    ) {
+        self.teach(statement, server, to_server, Owed::new(Kind::Parse, Action::Skip).of(statement.id, NO_SLOT));
     }
 
     /// A name twice: the Parse itself goes out under a name that is taken for certain, so that the server judges its text
@@ -214,7 +224,7 @@ impl Session {
             self.tainted(taint, to_server);
         }
         self.set_portal_effect(names.portal, statement.effect.clone());
-        self.ensure(&statement, server, to_server);
+        self.ensure_rows(names.portal, slot, &statement, server, to_server);
         let rest = frame.header.len - 5 - names.taken;
         encode::bind_head(to_server.end(), names.portal, &statement.name, rest);
         self.ledger.push(Owed::new(Kind::Bind, Action::Forward).of(statement.id, slot));
@@ -267,7 +277,12 @@ impl Session {
         let name = match frontend::named(frame.body) {
             Some(Named::Statement(name)) if self.mode != PoolMode::Session => name,
             Some(Named::Statement(_)) => return self.forward(Kind::DescribeStatement),
-            _ => return self.forward(Kind::DescribePortal),
+            Some(Named::Portal(name)) => {
+                let owed = self.describe_portal(name);
+                self.ledger.push(owed);
+                return FromClient::Forward;
+            }
+            None => return self.forward(Kind::DescribePortal),
         };
         if name.is_empty() {
             self.recall_unnamed(to_server);
@@ -277,6 +292,7 @@ impl Session {
         let (sent, owed) = match &known {
             Some((slot, statement)) => {
                 self.ensure(statement, server, to_server);
+                self.describes_slot(*slot);
                 (&*statement.name, Owed::new(Kind::DescribeStatement, Action::Forward).of(statement.id, *slot))
             }
             None if self.tracking && name.starts_with(prepared::PREFIX.as_bytes()) => {
@@ -291,6 +307,7 @@ impl Session {
 
     /// A server keeps the shared statement; only the client's name ends.
     pub(super) fn close(&mut self, frame: &Frame<'_>) -> FromClient {
+        let first = self.may_repeat();
         self.batch = Batch::Open;
         let name = match frontend::named(frame.body) {
             Some(Named::Statement(name)) if self.mode != PoolMode::Session => name,
@@ -306,6 +323,10 @@ impl Session {
         // Closing a name that does not exist is no error (PROTOCOL 8).
         let slot = self.statements.hide(name).unwrap_or(NO_SLOT);
         self.ledger.push(Owed::new(Kind::Close, Action::Fake).of(0, slot));
+        if first {
+            self.replay.start();
+            self.replay.record(front::CLOSE, Some(frame.body));
+        }
         FromClient::Swallow
     }
 }

@@ -50,6 +50,9 @@ impl Session {
             self.restore_unnamed(before, batch);
         }
         let statements = &mut self.statements;
+        if let Some(portals) = statements.portals() {
+            portals.end_batch(batch);
+        }
         closes.into_iter().for_each(|slot| statements.restore(slot));
         if !found {
             self.batch = Batch::Failed;

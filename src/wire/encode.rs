@@ -108,6 +108,24 @@ pub fn error_fields(out: &mut Vec<u8>, severity: &[u8], sqlstate: &[u8], text: &
     });
 }
 
+/// What PostgreSQL says of a prepared statement whose rows changed (`plancache.c`). Drivers know it by its routine.
+pub fn stale_plan(out: &mut Vec<u8>) {
+    let fields: [(u8, &[u8]); 5] = [
+        (b'S', b"ERROR"),
+        (b'V', b"ERROR"),
+        (b'C', b"0A000"),
+        (b'M', b"cached plan must not change result type"),
+        (b'R', b"RevalidateCachedQuery"),
+    ];
+    message(out, back::ERROR, |out| {
+        for (kind, value) in fields {
+            out.push(kind);
+            cstr(out, value);
+        }
+        out.push(0);
+    });
+}
+
 // Frontend messages, for servers.
 
 pub fn ssl_request(out: &mut Vec<u8>) {
@@ -172,6 +190,14 @@ pub fn bind_head(out: &mut Vec<u8>, portal: &[u8], statement: &[u8], rest: usize
     out.extend((len as u32).to_be_bytes());
     cstr(out, portal);
     cstr(out, statement);
+}
+
+/// Execute of a portal, all of its rows.
+pub fn execute(out: &mut Vec<u8>, portal: &[u8]) {
+    message(out, front::EXECUTE, |out| {
+        cstr(out, portal);
+        out.extend([0; 4]);
+    });
 }
 
 pub fn describe_statement(out: &mut Vec<u8>, name: &[u8]) {

@@ -11,6 +11,7 @@ mod badinput;
 mod cancel;
 mod catalog;
 mod copy;
+mod described;
 mod differential;
 mod disconnect;
 mod drain;

@@ -90,6 +90,7 @@ impl Talk {
             FromClient::Replaced { taken } => out.to_server.extend_from_slice(frame.get(taken..).unwrap_or_default()),
             FromClient::Swallow => {}
             FromClient::Terminate => out.terminated = true,
+            FromClient::Wait => self.held.push(frame.to_vec()),
         }
         Ok(out)
     }

@@ -200,11 +200,7 @@ fn list(body: &mut Vec<u8>, kind: u8, word: Option<&Word>) {
     for item in items {
         match kind {
             b'o' => body.extend(item.parse::<u32>().expect("a type's oid").to_be_bytes()),
-            b'd' => {
-                body.extend(item.as_bytes());
-                body.push(0);
-                body.extend([0; 18]);
-            }
+            b'd' => column(body, item),
             _ if item == "null" => body.extend((-1_i32).to_be_bytes()),
             _ => {
                 body.extend((item.len() as u32).to_be_bytes());
@@ -214,6 +210,19 @@ fn list(body: &mut Vec<u8>, kind: u8, word: Option<&Word>) {
     }
     // And no result formats.
     body.extend(if kind == b'v' { &[0, 0][..] } else { &[] });
+}
+
+/// `name`, or `name:type:modifier`.
+fn column(body: &mut Vec<u8>, item: &str) {
+    let mut parts = item.split(':');
+    let mut number = [0_i32; 2];
+    body.extend(parts.next().unwrap_or_default().as_bytes());
+    number.iter_mut().zip(parts).for_each(|(number, part)| *number = part.parse().expect("a number"));
+    body.extend([0; 7]);
+    body.extend(number[0].to_be_bytes());
+    body.extend([0; 2]);
+    body.extend(number[1].to_be_bytes());
+    body.extend([0; 2]);
 }
 
 pub fn frame(tag: u8, body: &[u8]) -> Vec<u8> {
@@ -302,9 +311,16 @@ fn items(kind: u8, body: &mut Reader<'_>) -> String {
         all.push(match kind {
             b'o' => body.number(4).to_string(),
             b'd' => {
-                let name = body.cstr();
-                body.bytes(18);
-                quote(&name)
+                let mut column = quote(&body.cstr());
+                body.bytes(6);
+                let oid = body.number(4);
+                body.bytes(2);
+                let modifier = body.number(4);
+                body.bytes(2);
+                if (oid, modifier) != (0, 0) {
+                    write!(column, ":{oid}:{modifier}").expect("a String takes all");
+                }
+                column
             }
             _ => match body.number(4) {
                 -1 => "null".to_owned(),

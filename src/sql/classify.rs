@@ -36,6 +36,8 @@ pub struct Statement<'a> {
     pub statements: usize,
     /// A statement begins, ends or marks a transaction, or prepares one.
     pub transaction: bool,
+    /// A statement may change the catalog: DDL, DO, CALL.
+    pub catalog: bool,
 }
 
 /// Reads a text as the session with these settings would.
@@ -165,10 +167,17 @@ impl<'a> Scan<'a> {
     fn first(&mut self, token: Token<'a>, rest: &Lexer<'a>) {
         match Verb::of(token.text) {
             Verb::Other => self.name(token, Before::Other),
+            Verb::Catalog => {
+                self.statement.catalog = true;
+                self.name(token, Before::Other);
+            }
             Verb::Cursor => self.place = Place::Cursor,
             Verb::Insert => self.before = Before::Insert,
             Verb::Transaction => self.statement.transaction = true,
-            Verb::Taint(taint) => self.taint(taint),
+            Verb::Taint(taint) => {
+                self.statement.catalog |= matches!(taint, Taint::Do | Taint::Call);
+                self.taint(taint);
+            }
             Verb::Prepare => self.prepare(rest),
             Verb::Deallocate => self.alone(deallocate(rest), Some(Taint::Deallocate)),
             Verb::Discard if setting::is_all(rest) => self.alone(Special::DiscardAll, None),
@@ -371,6 +380,26 @@ mod tests {
                 "SET NAMES 'latin1'",
             ],
         );
+    }
+
+    #[test]
+    fn what_may_change_the_catalog() {
+        for text in [
+            "CREATE TABLE t ()",
+            "/* x */ alter table t add c int",
+            "SELECT 1; DROP VIEW v",
+            "DO $$ begin end $$",
+            "CALL p()",
+            "import foreign schema s from server x into y",
+            "CREATE TEMP TABLE t ()",
+        ] {
+            assert!(read(text).catalog, "{text}");
+        }
+        for text in
+            ["SELECT 'create'", "INSERT INTO t VALUES (1)", "COMMIT", "ABORT", "SELECT alter FROM drop", "dropp x"]
+        {
+            assert!(!read(text).catalog, "{text}");
+        }
     }
 
     #[test]

@@ -28,6 +28,7 @@ mod setting;
 mod spans;
 mod syntax;
 mod taint;
+mod wish;
 
 pub use access::{Access, Why, access};
 pub use catalog::Catalog;
@@ -37,3 +38,4 @@ pub use modes::{Isolation, Modes};
 pub use names::fold_identifier;
 pub use setting::Reported;
 pub use taint::Taint;
+pub use wish::{Wish, wish};

@@ -34,6 +34,8 @@ pub(super) enum Name {
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub(super) enum Verb {
     Other,
+    /// ALTER, CREATE, DROP or IMPORT: it changes the catalog.
+    Catalog,
     /// DECLARE; or EXPLAIN, which may explain one.
     Cursor,
     Deallocate,
@@ -56,14 +58,18 @@ impl Verb {
             (2, b'd') => (b"do", Verb::Taint(Taint::Do)),
             (3, b'e') => (b"end", Verb::Transaction),
             (3, b's') => (b"set", Verb::Set),
+            (4, b'd') => (b"drop", Verb::Catalog),
             (4, b'c') => (b"call", Verb::Taint(Taint::Call)),
             (4, b'l') => (b"load", Verb::Taint(Taint::Load)),
+            (5, b'a') if word.eq_ignore_ascii_case(b"alter") => return Verb::Catalog,
             (5, b'a') => (b"abort", Verb::Transaction),
             (5, b'b') => (b"begin", Verb::Transaction),
             (5, b'm') => (b"merge", Verb::Insert),
             (5, b'r') => (b"reset", Verb::Reset),
             (5, b's') => (b"start", Verb::Transaction),
+            (6, b'c') if word.eq_ignore_ascii_case(b"create") => return Verb::Catalog,
             (6, b'c') => (b"commit", Verb::Transaction),
+            (6, b'i') if word.eq_ignore_ascii_case(b"import") => return Verb::Catalog,
             (6, b'i') => (b"insert", Verb::Insert),
             (6, b'l') => (b"listen", Verb::Taint(Taint::Listen)),
             (7, b'd') if word.eq_ignore_ascii_case(b"declare") => return Verb::Cursor,

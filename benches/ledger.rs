@@ -28,7 +28,13 @@ impl Talk {
         [("client_encoding", "UTF8"), ("TimeZone", "UTC")].iter().for_each(|(name, value)| settings.set(name, value));
         let settings = Arc::new(settings);
         let intern = Arc::new(Interner::default());
-        let origin = Origin { mode: PoolMode::Transaction, settings: Arc::clone(&settings), intern, prepared: true };
+        let origin = Origin {
+            mode: PoolMode::Transaction,
+            settings: Arc::clone(&settings),
+            intern,
+            wishes: Default::default(),
+            prepared: true,
+        };
         let (to_server, to_client) = (Vec::with_capacity(4096), Vec::with_capacity(4096));
         Talk { session: Session::new(origin), server: ServerState::new(settings, 200), to_server, to_client }
     }

@@ -81,6 +81,7 @@ kinds! {
     DatabaseClients: "53300" FATAL "max_db_client_connections" "client connections exceeded (max_db_client_connections)";
     DatabaseRemoved: "57P01" FATAL "database_removed" "database removed";
     DuplicateStatement: "42P05" ERROR "duplicate_statement" "prepared statement \"{}\" already exists";
+    FailedTransaction: "25P02" ERROR "failed_transaction" "current transaction is aborted, commands ignored until end of transaction block";
     IdleTransaction: "25P03" FATAL "idle_transaction_timeout" "idle transaction timeout";
     Internal: "XX000" FATAL "internal" "bouncer config error";
     MaxClients: "53300" FATAL "max_client_conn" "no more connections allowed (max_client_conn)";
@@ -100,7 +101,11 @@ kinds! {
     ServerGone: "08006" FATAL "server_gone" "server conn crashed?";
     ServerLogin: "08006" FATAL "server_login" "server login failed: {}";
     ShuttingDown: "57P01" FATAL "shutting_down" "server shutting down";
+    /// A standby's connection ended in the middle of an answer.
+    StandbyGone: "57P01" FATAL "standby_gone" "server conn crashed?";
     StartupParameter: "42704" FATAL "startup_parameter" "unsupported startup parameter: {}";
+    /// A REPEATABLE READ transaction on a standby met a statement that only the primary can answer.
+    StandbyUnfit: "40001" ERROR "standby_unfit" "could not serialize access: this statement needs the primary, and the transaction reads a standby";
     StatementMode: "0A000" FATAL "statement_mode" "transaction blocks not allowed in statement pooling mode";
     TlsRequired: "28000" FATAL "tls_required" "SSL required";
     TrustAuth: "28000" FATAL "trust_failed" "\"trust\" authentication failed";

@@ -22,14 +22,16 @@
 //! - [`auth`]: who may log in, and how either side proves it. [`config`]: what the operator asked for, checked.
 //! - [`control`]: the process's phase. [`route`]: who is primary and which standby is fit and new enough, as
 //!   values.
-//! - [`session`]: one conversation without sockets: the ledger, prepared statements, settings, pins.
+//! - [`session`]: one conversation without sockets: the ledger, prepared statements, settings, pins; what the next batch is to
+//!   the split (`look`), a standby's first bytes (`hold`), a BEGIN that no server has heard of (`absent`).
 //! - [`pool`]: lending. [`net`]: sockets, buffers, TLS. [`server`]: a logged-in PostgreSQL connection.
 //! - [`cluster`]: watching and sampling servers, and the pools before them. [`client`]: a client's life;
 //!   `client/relay.rs` is the hot loop.
 //! - [`serve`]: the process. [`demo`]: throw-away servers for the demo, the tests and the benches. [`cli`]: the command
 //!   line.
 //!
-//! A query's way: `client::Client::transact`, `client::relay`, `session::Session::client` and `server`, and back.
+//! A query's way: `client::idle` (what it is), `client::transact` (where it runs), `client::relay` and, on a standby,
+//! `client::standby`, `session::Session::client` and `server`, and back.
 //!
 //! # Invariants
 //!
@@ -43,7 +45,8 @@
 //! 7. Only `client/` holds both a client and a server.
 //! 8. `Config` and `Topology` are values, read at a transaction boundary and never inside one.
 //! 9. A steady relayed transaction over plain sockets allocates nothing (`tests/alloc.rs`).
-//! 10. What was written to a server's socket is never sent again, unless PostgreSQL refused it before running it.
+//! 10. What was written to a server's socket is never sent again, unless PostgreSQL refused it before running it, or a
+//!     standby had it and nothing of its answer was forwarded.
 //! 11. An idle, unpinned client in transaction mode holds no relay buffer and no server.
 
 pub mod auth;

@@ -42,12 +42,14 @@ pub enum Order {
     QueryTimeout,
     QueryWait,
     TransactionTimeout,
+    /// The server that works for it answers nobody any more.
+    ServerLost,
 }
 
 /// Cancels on their way to one server; each is a connection to it. More than these would say nothing new.
 const CANCELS: usize = 4;
 
-const ORDERS: [Order; 7] = [
+const ORDERS: [Order; 8] = [
     Order::None,
     Order::CancelWait,
     Order::ClientIdle,
@@ -55,6 +57,7 @@ const ORDERS: [Order; 7] = [
     Order::QueryTimeout,
     Order::QueryWait,
     Order::TransactionTimeout,
+    Order::ServerLost,
 ];
 
 /// The limits of one client; None: no limit.
@@ -123,7 +126,8 @@ impl Entry {
         self.state.store(state as u8, Ordering::Relaxed);
         match state {
             State::Idle => self.transaction_since.store(0, Ordering::Relaxed),
-            State::Active if self.transaction_since.load(Ordering::Relaxed) == 0 => {
+            // A BEGIN that was answered here begins it as well.
+            State::Active | State::IdleInTransaction if self.transaction_since.load(Ordering::Relaxed) == 0 => {
                 self.transaction_since.store(now, Ordering::Relaxed);
             }
             _ => {}
@@ -221,7 +225,11 @@ impl Entry {
             State::Active => (timeouts.query, Order::QueryTimeout),
             State::IdleInTransaction => (timeouts.idle_transaction, Order::IdleTransaction),
         };
-        passed(since, limit).then_some(order)
+        if passed(since, limit) {
+            return Some(order);
+        }
+        let lost = self.state() == State::Active && self.target.lock().as_ref().is_some_and(|gate| gate.is_lost());
+        lost.then_some(Order::ServerLost)
     }
 }
 

@@ -2,12 +2,15 @@
 
 use std::task::{Context, Poll};
 
-use super::entry::{Entry, Order};
+use super::entry::{Entry, Order, State};
 use super::relay::{CLIENT_BACKLOG, Conversation, scan};
 use crate::error::{Error, Kind, Side};
 use crate::net::pipe::Read;
+use crate::route::Reason;
+use crate::session::look::Seen;
 use crate::session::outbox::Outbox;
 use crate::session::{Frame, FromClient, Session};
+use crate::wire::backend::TxStatus;
 use crate::wire::frame;
 
 /// How a client's time without a server ends.
@@ -17,8 +20,8 @@ pub enum Idle {
     Gone,
     /// Terminate.
     Quit,
-    /// The next frame, of this tag, needs a server.
-    Wants(u8),
+    /// The next frame needs a server; what it is to the split, where there is one.
+    Wants(Option<Seen>),
     Fail(Error),
 }
 
@@ -60,8 +63,11 @@ impl Conversation {
             let unjudged = self.to_server.unjudged();
             let Some(header) = scan(unjudged, self.limit)? else { return Ok(None) };
             if self.session.wants_server(header.tag) {
-                let there = unjudged.len() >= Session::client_needs(&header);
-                return Ok(there.then_some(Idle::Wants(header.tag)));
+                match self.seek(Session::client_needs(&header)) {
+                    Sought::Answered => continue,
+                    Sought::More => return Ok(None),
+                    Sought::Server(seen) => return Ok(Some(Idle::Wants(seen))),
+                }
             }
             let verdict = {
                 let (staged, span, _) = self.to_client.parts();
@@ -80,6 +86,68 @@ impl Conversation {
         }
     }
 
+    /// A frame that asks for a server: whether it needs one, and if so, all that is to be known of it.
+    fn seek(&mut self, needs: usize) -> Sought {
+        let unjudged = self.to_server.unjudged();
+        if unjudged.len() < needs {
+            return Sought::More;
+        }
+        let Some(reader) = &mut self.reader else { return Sought::Server(None) };
+        let seen = match self.session.may_split() {
+            Ok(()) if !reader.splits() => Seen::Other(Reason::Off),
+            Ok(()) => reader.look(&self.session, unjudged, true),
+            Err(reason) => Seen::Other(reason),
+        };
+        let deferred = reader.policy.deferred_begin && self.session.defers();
+        match (seen, self.session.absent()) {
+            (Seen::More, _) => Sought::More,
+            (Seen::Begin { len, modes }, None) if deferred => {
+                self.answer(len, State::IdleInTransaction, |session, batch, out| {
+                    session.begin_absent(batch, modes, out);
+                    true
+                })
+            }
+            (Seen::SetTransaction { len, modes }, Some(TxStatus::InBlock)) => {
+                let set =
+                    |session: &mut Session, batch: &[u8], out: &mut Outbox<'_>| session.set_absent(batch, modes, out);
+                match self.answer(len, State::IdleInTransaction, set) {
+                    Sought::Server(_) => Sought::Server(Some(seen)),
+                    sought => sought,
+                }
+            }
+            (Seen::End { len }, Some(_)) => self.answer(len, State::Idle, |session, batch, out| {
+                session.end_absent(batch, out);
+                true
+            }),
+            (_, Some(TxStatus::Failed)) => {
+                self.refuse(&Error::new(Kind::FailedTransaction, Side::Client));
+                Sought::Answered
+            }
+            _ => Sought::Server(Some(seen)),
+        }
+    }
+
+    /// Answers the whole batch in front, of this length, if `how` does, and notes what the client is doing now.
+    fn answer(
+        &mut self,
+        len: usize,
+        state: State,
+        how: impl FnOnce(&mut Session, &[u8], &mut Outbox<'_>) -> bool,
+    ) -> Sought {
+        let Some(batch) = self.to_server.unjudged().get(..len) else { return Sought::More };
+        let (staged, span, _) = self.to_client.parts();
+        let mut out = Outbox::new(staged, span);
+        if !how(&mut self.session, batch, &mut out) {
+            return Sought::Server(None);
+        }
+        if out.folded() {
+            self.to_client.folded();
+        }
+        self.to_server.swallow(len);
+        self.entry.enter(state);
+        Sought::Answered
+    }
+
     /// The frame that waits for a server is refused: the client is told, and stays.
     pub fn refuse(&mut self, error: &Error) {
         let Ok(Some(header)) = frame::scan(self.to_server.unjudged(), self.limit) else { return };
@@ -93,11 +161,21 @@ impl Conversation {
     }
 }
 
+/// What became of a frame that asked for a server.
+enum Sought {
+    Answered,
+    /// Not all of it is there.
+    More,
+    Server(Option<Seen>),
+}
+
 /// Orders that end a client which holds no server.
 fn ordered_idle(entry: &Entry) -> Option<Error> {
     let kind = match entry.take_order() {
         _ if entry.is_draining() => Kind::ShuttingDown,
         Order::ClientIdle => Kind::ClientIdle,
+        Order::IdleTransaction => Kind::IdleTransaction,
+        Order::TransactionTimeout => Kind::TransactionTimeout,
         _ => return None,
     };
     Some(Error::new(kind, Side::Proxy))

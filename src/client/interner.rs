@@ -70,7 +70,8 @@ mod tests {
     use crate::session::prepared::server_name;
 
     fn intern(interner: &Interner, rest: &[u8], scope: &[u8]) -> Arc<Statement> {
-        let mut make = |id| Statement { id, name: server_name(id), rest: rest.into(), taint: None, effect: None };
+        let mut make =
+            |id| Statement { id, name: server_name(id), rest: rest.into(), taint: None, catalog: false, effect: None };
         interner.shared(rest, scope, &mut make)
     }
 

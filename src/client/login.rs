@@ -8,6 +8,7 @@ use std::time::Instant;
 use super::authenticate::authenticate;
 use super::entry::Entry;
 use super::house::{House, Present, random};
+use super::reader::Reader;
 use super::relay::Conversation;
 use super::{Client, Who, cancel};
 use crate::cluster::backend::Reported;
@@ -22,6 +23,7 @@ use crate::pool::{Checkout, Seat};
 use crate::server::Server;
 use crate::server::login::followed;
 use crate::session::settings::{self, Settings};
+use crate::session::wishes::Wishes;
 use crate::session::{Origin, Session};
 use crate::wire::backend::TxStatus;
 use crate::wire::startup::{self, Packet};
@@ -33,6 +35,8 @@ struct Wish {
     database: String,
     /// Settings of the session: startup parameters and `options`.
     settings: Settings,
+    /// `pgweir.*`: they concern the proxy, and no server.
+    wishes: Wishes,
     version: u32,
 }
 
@@ -215,7 +219,8 @@ fn negotiate(talk: &mut Talk, packet: &startup::Startup<'_>) {
 fn wish(house: &House, packet: &startup::Startup<'_>) -> Result<Wish, Error> {
     let ground = house.backends.ground();
     let ignored = |name: &str| ground.config.global.ignore_startup_parameters.iter().any(|known| known == name);
-    let (mut user, mut database, mut wanted) = (String::new(), String::new(), Settings::default());
+    let (mut user, mut database) = (String::new(), String::new());
+    let (mut wanted, mut wishes) = (Settings::default(), Wishes::default());
     for (name, value) in packet.parameters() {
         let text = |bytes| std::str::from_utf8(bytes).map_err(|_| Error::protocol("a startup parameter is not UTF-8"));
         let (name, value) = (text(name)?, text(value)?);
@@ -230,13 +235,12 @@ fn wish(house: &House, packet: &startup::Startup<'_>) -> Result<Wish, Error> {
             "options" => {
                 let found = startup::options(value.as_bytes());
                 let found = found.map_err(|word| Error::new(Kind::StartupParameter, Side::Client).about(&word))?;
-                found
-                    .iter()
-                    .filter(|(name, _)| !ignored(name))
-                    .for_each(|(name, value)| wanted.set(name, settings::canonical(name, value)));
+                for (name, value) in found.iter().filter(|(name, _)| !ignored(name)) {
+                    set(&mut wanted, &mut wishes, name, value)?;
+                }
             }
             // A parameter of its own wins over one in `options`, as it comes later in PostgreSQL too.
-            _ => wanted.set(name, settings::canonical(name, value)),
+            _ => set(&mut wanted, &mut wishes, name, value)?,
         }
     }
     if user.is_empty() {
@@ -245,7 +249,18 @@ fn wish(house: &House, packet: &startup::Startup<'_>) -> Result<Wish, Error> {
     if database.is_empty() {
         database.clone_from(&user);
     }
-    Ok(Wish { user, database, settings: wanted, version: packet.spoken() })
+    Ok(Wish { user, database, settings: wanted, wishes, version: packet.spoken() })
+}
+
+/// A setting of the session, or one of ours.
+fn set(wanted: &mut Settings, wishes: &mut Wishes, name: &str, value: &str) -> Result<(), Error> {
+    let Some(own) = name.get(..7).filter(|prefix| prefix.eq_ignore_ascii_case("pgweir.")).and(name.get(7..)) else {
+        wanted.set(name, settings::canonical(name, value));
+        return Ok(());
+    };
+    let change = Wishes::change(own, value);
+    wishes.apply(change.map_err(|expected| Error::new(Kind::StartupParameter, Side::Client).about(expected))?);
+    Ok(())
 }
 
 /// A client that proved who it is, with its pool and what servers report there.
@@ -353,6 +368,7 @@ fn welcome(house: &Arc<House>, mut talk: Talk, wish: &Wish, admitted: Admitted, 
         mode,
         settings,
         intern: house.interner.clone(),
+        wishes: wish.wishes,
         prepared: global.max_prepared_statements > 0,
     });
     let mut to_client = Pipe::default();
@@ -362,7 +378,10 @@ fn welcome(house: &Arc<House>, mut talk: Talk, wish: &Wish, admitted: Admitted, 
     // What a client sent behind its password without waiting.
     to_server.put_back(&ahead);
     let limit = global.max_packet_size.min(frame::MESSAGE_LIMIT);
-    let conversation = Conversation { stream, session, to_server, to_client, entry, limit, asked_to_flush: false };
+    let (reader, witness) = (Reader::of(&backed), Arc::clone(&backed.witness));
+    let asked_to_flush = false;
+    let conversation =
+        Conversation { stream, session, to_server, to_client, entry, limit, asked_to_flush, reader, witness };
     let who = Who { id: told.id, address: told.address.as_str().into(), since: Instant::now() };
     if global.log_connections {
         let Told { id, user, database, address } = told;

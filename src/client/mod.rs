@@ -4,7 +4,6 @@
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 pub mod authenticate;
@@ -14,19 +13,23 @@ pub mod house;
 pub mod idle;
 pub mod interner;
 pub mod login;
+pub mod reader;
 pub mod relay;
+mod standby;
+mod transact;
+mod verdicts;
 
 pub use house::House;
 
 use crate::cluster::backends::Backed;
 use crate::config::PoolMode;
 use crate::error::{Error, Kind, Side};
-use crate::net::pipe::Read;
-use crate::pool::{Checkout, Lease, Seat, Waiting};
+use crate::pool::{Lease, Seat};
 use crate::server::{Server, cleanup};
-use entry::{Order, State};
+use crate::session::Ddl;
 use house::Present;
 use idle::Idle;
+use reader::{Loan, Reader};
 use relay::{Conversation, End};
 
 /// How long a client that is told goodbye may take to read it.
@@ -63,16 +66,6 @@ enum Leave {
     Fail(Error),
 }
 
-/// What a wait in the queue led to.
-enum Waited {
-    Lease(Lease<Server>),
-    /// Cancelled: the client stays.
-    Refused(Error),
-    /// A reload replaced the pool: the client looks for another one.
-    Retired,
-    Leave(Leave),
-}
-
 impl Client {
     pub fn new(
         conversation: Conversation,
@@ -93,127 +86,60 @@ impl Client {
                 Idle::Gone => break Leave::Gone,
                 Idle::Quit => break Leave::Quit,
                 Idle::Fail(error) => break Leave::Fail(error),
-                Idle::Wants(_) => {}
-            }
-            if let Some(leave) = self.transact().await {
-                break leave;
+                Idle::Wants(seen) => {
+                    if let Some(leave) = self.transact(seen).await {
+                        break leave;
+                    }
+                }
             }
         };
         Box::pin(self.see_off(leave)).await;
     }
 
-    /// One loan, from the frame that wants a server to the server's return.
-    async fn transact(&mut self) -> Option<Leave> {
-        if let Err(error) = self.look_around() {
-            return Some(Leave::Fail(error));
-        }
-        let seat = self.seat.get_or_insert_default();
-        let mut lease = match self.backed.pool.checkout(seat) {
-            Checkout::Ready(lease) => lease,
-            Checkout::Wait(waiting) => match Box::pin(self.wait(waiting)).await {
-                Waited::Lease(lease) => lease,
-                Waited::Leave(leave) => return Some(leave),
-                Waited::Refused(error) => {
-                    self.conversation.entry.enter(State::Idle);
-                    self.conversation.refuse(&error);
-                    return None;
-                }
-                // The frame still stands there, and the wait goes on in the other pool.
-                Waited::Retired => return None,
-            },
-        };
-        let entry = &self.conversation.entry;
-        entry.serve_by(&lease.gate);
-        entry.enter(State::Active);
-        self.conversation.attach(&mut lease);
-        let end = poll_fn(|cx| self.conversation.poll_relay(&mut lease, cx)).await;
-        if let End::Settled(settled) = end {
-            self.conversation.entry.serve_end();
-            self.conversation.entry.enter(State::Idle);
-            self.conversation.session.detach();
-            lease.release(settled);
-            return None;
-        }
-        Some(self.part(lease, end))
-    }
-
     /// At a transaction's start: a reload may have changed the limits or retired the pool.
-    fn look_around(&mut self) -> Result<(), Error> {
+    /// False: it did, and there is another one.
+    fn look_around(&mut self) -> Result<bool, Error> {
         let generation = self.house.generation.load(Ordering::Relaxed);
         if generation == self.generation && !self.backed.is_retired() {
-            return Ok(());
+            return Ok(true);
         }
         self.generation = generation;
         let (database, user) = self.present.names();
+        if let Some(reader) = &mut self.conversation.reader {
+            reader.look_around();
+        }
         self.conversation.entry.set_timeouts(self.house.timeouts(database, user));
         if self.backed.is_retired() {
             let found = self.house.backends.pool(database, user);
             self.backed = found.ok_or_else(|| Error::new(Kind::DatabaseRemoved, Side::Proxy))?;
+            self.conversation.reader = Reader::of(&self.backed);
+            self.conversation.witness = Arc::clone(&self.backed.witness);
+            return Ok(false);
         }
-        Ok(())
-    }
-
-    /// In the queue. Cancel-safe: the place is given up when dropped.
-    async fn wait(&mut self, mut waiting: Waiting<Server>) -> Waited {
-        self.conversation.entry.enter(State::Waiting);
-        poll_fn(|cx| self.poll_wait(&mut waiting, cx)).await
-    }
-
-    fn poll_wait(&mut self, waiting: &mut Waiting<Server>, cx: &mut Context<'_>) -> Poll<Waited> {
-        let entry = &self.conversation.entry;
-        entry.waker.register(cx.waker());
-        if entry.is_draining() {
-            return Poll::Ready(Waited::Leave(Leave::Fail(Error::new(Kind::ShuttingDown, Side::Proxy))));
-        }
-        match waiting.poll(cx) {
-            Poll::Ready(Ok(lease)) => return Poll::Ready(Waited::Lease(lease)),
-            Poll::Ready(Err(_)) if self.backed.is_retired() => return Poll::Ready(Waited::Retired),
-            Poll::Ready(Err(error)) => return Poll::Ready(Waited::Leave(Leave::Fail(error))),
-            Poll::Pending => {}
-        }
-        match entry.take_order() {
-            Order::CancelWait => {
-                return Poll::Ready(Waited::Refused(Error::new(Kind::CancelledWait, Side::Client)));
-            }
-            Order::QueryWait => return Poll::Ready(Waited::Leave(Leave::Fail(self.why_waiting()))),
-            _ => {}
-        }
-        // The tail of its last answer still goes out.
-        if self.conversation.drain_client(cx).is_err() {
-            return Poll::Ready(Waited::Leave(Leave::Gone));
-        }
-        // A client that leaves gives up its place; what it sends in the meantime stays in the buffer.
-        let Conversation { to_server, stream, .. } = &mut self.conversation;
-        loop {
-            match to_server.poll_fill(stream, cx) {
-                Poll::Ready(Ok(Read::Bytes)) => {}
-                Poll::Ready(Ok(Read::End) | Err(_)) => return Poll::Ready(Waited::Leave(Leave::Gone)),
-                Poll::Ready(Ok(Read::Full)) | Poll::Pending => return Poll::Pending,
-            }
-        }
-    }
-
-    /// The reason behind query_wait_timeout.
-    fn why_waiting(&self) -> Error {
-        let headless = self.backed.backend.cluster.as_ref().is_some_and(|c| c.topology().primary().is_none());
-        match self.backed.pool.last_error() {
-            _ if headless => Error::new(Kind::NoPrimary, Side::Server),
-            Some(error) => Error::new(Kind::NoServer, Side::Server)
-                .about("server login has been failing (server_login_retry)")
-                .because(error),
-            None => Error::new(Kind::QueryWait, Side::Proxy),
-        }
+        Ok(true)
     }
 
     /// The loan ended otherwise than settled: what becomes of the server, and why the client leaves.
     fn part(&mut self, lease: Lease<Server>, end: End) -> Leave {
+        let on_standby = match &self.conversation.reader {
+            Some(reader) => matches!(reader.loan, Loan::Standby { .. }),
+            None => false,
+        };
+        // Whatever it was doing may have been done.
+        if !on_standby {
+            self.conversation.witness.wrote();
+            if self.conversation.session.ddl() != Ddl::None {
+                self.conversation.witness.changed_catalog();
+            }
+        }
         let session = &mut self.conversation.session;
         let leave = match end {
             End::ServerGone { told: true } => Leave::Told,
+            End::ServerGone { told: false } if on_standby => Leave::Fail(Error::new(Kind::StandbyGone, Side::Server)),
             End::ServerGone { told: false } => Leave::Fail(Error::new(Kind::ServerGone, Side::Server)),
             End::ClientGone => Leave::Gone,
             End::Fail(error) => Leave::Fail(error),
-            End::Settled(_) => Leave::Gone,
+            End::Settled(_) | End::Refused { .. } | End::Unfit(_) => Leave::Gone,
         };
         let reusable = !matches!(&leave, Leave::Told) && !matches!(&leave, Leave::Fail(e) if e.side == Side::Server);
         let whole = !self.conversation.to_server.is_mid_frame()
@@ -293,7 +219,7 @@ mod tests {
     /// socket; a field more here is a field more for each of ten thousand.
     #[test]
     fn an_idle_client_is_small() {
-        assert!(size_of::<Client>() <= 656, "Client: {}", size_of::<Client>());
+        assert!(size_of::<Client>() <= 696, "Client: {}", size_of::<Client>());
         assert!(size_of::<entry::Entry>() <= 192, "Entry: {}", size_of::<entry::Entry>());
         assert!(returned_size(Client::run) <= 256, "task: {}", returned_size(Client::run));
     }

@@ -7,13 +7,18 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use super::entry::{Entry, Order, State};
+use super::reader::Reader;
+use crate::cluster::split::Witness;
 use crate::error::{Error, Kind, Side};
 use crate::net::pipe::{Pipe, Read};
 use crate::net::stream::Stream;
+use crate::route::Reason;
 use crate::server::Server;
+use crate::session::hold::Refusal;
 use crate::session::ledger::Settled;
 use crate::session::outbox::Outbox;
-use crate::session::{Frame, FromClient, FromServer, Session};
+use crate::session::{Ddl, Frame, FromClient, FromServer, Session};
+use crate::wire::backend::TxStatus;
 use crate::wire::{back, encode, frame};
 
 /// Answers of ours that wait for a client that does not read: beyond this, nothing more is read from it.
@@ -34,6 +39,9 @@ pub struct Conversation {
     pub limit: usize,
     /// A Flush of ours is on its way (`is_owed_much`).
     pub asked_to_flush: bool,
+    /// Where its database's reads are split.
+    pub reader: Option<Box<Reader>>,
+    pub witness: Arc<Witness>,
 }
 
 /// How a loan ends.
@@ -48,6 +56,14 @@ pub enum End {
         told: bool,
     },
     Fail(Error),
+    /// A standby did not answer the batch, and nothing was shown of it: it stands in front again. `ready`: how the
+    /// standby is, if it can be used on.
+    Refused {
+        refusal: Refusal,
+        ready: Option<TxStatus>,
+    },
+    /// The next statement of the transaction is not one for a standby.
+    Unfit(Reason),
 }
 
 /// What a look at the server's socket led to.
@@ -59,7 +75,7 @@ enum Pulled {
 }
 
 /// Why a poll cannot go on.
-enum Stop {
+pub(super) enum Stop {
     End(End),
 }
 
@@ -94,12 +110,17 @@ impl Conversation {
 
     /// Moves what can be moved; Ok when all must wait.
     fn relay(&mut self, server: &mut Server, cx: &mut Context<'_>) -> Result<(), Stop> {
-        self.obey()?;
+        self.obey(server)?;
         loop {
             self.judge_client(server)?;
             let pushed = self.push_to_server(server, cx)?;
-            let pulled = self.pull_from_server(server, cx)?;
-            self.judge_server(server)?;
+            let pulled = match self.pull_from_server(server, cx).and_then(|pulled| {
+                self.judge_server(server)?;
+                Ok(pulled)
+            }) {
+                Err(stop) => return Err(self.unless_held(stop, server)),
+                Ok(pulled) => pulled,
+            };
             let drained = self.push_to_client(cx)?;
             if let Some(settled) = self.settled() {
                 return Err(Stop::End(End::Settled(settled)));
@@ -118,11 +139,12 @@ impl Conversation {
     }
 
     /// Orders that end a loan at once, or when nothing is in flight.
-    fn obey(&self) -> Result<(), Stop> {
+    fn obey(&mut self, server: &mut Server) -> Result<(), Stop> {
         let over = self.session.quiet() && !self.session.in_transaction();
         let kind = match self.entry.take_order() {
             _ if self.entry.is_stopping() || (over && self.entry.is_draining()) => Kind::ShuttingDown,
-            Order::None | Order::CancelWait | Order::QueryWait => return Ok(()),
+            Order::ServerLost if self.is_held() => return Err(self.take_back(Refusal::Moment, None, server)),
+            Order::None | Order::CancelWait | Order::QueryWait | Order::ServerLost => return Ok(()),
             Order::ClientIdle => Kind::ClientIdle,
             Order::IdleTransaction => Kind::IdleTransaction,
             Order::QueryTimeout => Kind::QueryTimeout,
@@ -153,6 +175,9 @@ impl Conversation {
         if !self.to_server.has_pending() {
             return Ok(false);
         }
+        if self.session.ddl() == Ddl::Running {
+            self.witness.changed_catalog();
+        }
         let before = self.to_server.pending();
         match self.to_server.poll_drain(&mut server.stream, cx) {
             Poll::Ready(Ok(())) => Ok(true),
@@ -176,8 +201,16 @@ impl Conversation {
 
     fn push_to_client(&mut self, cx: &mut Context<'_>) -> Result<bool, Stop> {
         let before = self.to_client.pending();
-        if before == 0 {
+        if before == 0 || self.keeps_quiet() {
             return Ok(false);
+        }
+        // Before the client can know of it.
+        if self.reader.as_ref().is_none_or(|reader| reader.may_write()) {
+            self.witness.wrote();
+            if self.session.ddl() != Ddl::None {
+                self.witness.changed_catalog();
+                self.session.forget_ddl();
+            }
         }
         match self.drain_client(cx) {
             Ok(_) => Ok(self.to_client.pending() < before),
@@ -214,8 +247,12 @@ impl Conversation {
             if self.to_server.is_heavy() || self.is_owed_much() {
                 break;
             }
+            let Some(header) = scan(self.to_server.unjudged(), self.limit)? else { break };
+            let there = self.to_server.unjudged().len() >= Session::client_needs(&header);
+            if !there || (self.reader.is_some() && !self.is_cleared(header.len)?) {
+                break;
+            }
             let (staged, span, unjudged) = self.to_server.parts();
-            let Some(header) = scan(unjudged, self.limit)? else { break };
             let Some(frame) = view(header, unjudged, Session::client_needs(&header)) else { break };
             let mut to_server = Outbox::new(staged, span);
             let (staged, span, _) = self.to_client.parts();
@@ -252,6 +289,9 @@ impl Conversation {
 
     fn judge_server(&mut self, server: &mut Server) -> Result<(), Stop> {
         while !self.to_client.in_frame() {
+            if self.reader.is_some() && !self.may_show(server)? {
+                break;
+            }
             let (staged, span, unjudged) = self.to_client.parts();
             let header = match frame::scan(unjudged, frame::MESSAGE_LIMIT) {
                 Ok(Some(header)) => header,

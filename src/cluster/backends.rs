@@ -8,6 +8,8 @@ use parking_lot::{Mutex, RwLock};
 use tokio::sync::watch;
 
 use super::backend::{Backend, Behind, Recipe};
+use super::split::{Split, Witness};
+use super::splits::Watches;
 use super::watched::Watch;
 use super::writes::Writes;
 use super::{Cluster, Follow, Sight};
@@ -26,6 +28,9 @@ use crate::server::login::Credentials;
 pub struct Backed {
     pub pool: Arc<Pool<Server>>,
     pub backend: Arc<Backend>,
+    /// Where its reads may run on standbys.
+    pub split: Option<Arc<Split>>,
+    pub witness: Arc<Witness>,
     /// A reload changed or removed its database: clients look for another one at their next transaction.
     retired: AtomicBool,
 }
@@ -38,7 +43,12 @@ impl Backed {
     /// Who waits in it is sent away, and looks for another pool or learns that there is none.
     fn retire(&self) {
         self.retired.store(true, Ordering::Release);
-        self.pool.retire(&Error::new(Kind::DatabaseRemoved, Side::Proxy));
+        self.pools().for_each(|pool| pool.retire(&Error::new(Kind::DatabaseRemoved, Side::Proxy)));
+    }
+
+    /// The one for the primary, and those for standbys.
+    pub fn pools(&self) -> impl Iterator<Item = &Arc<Pool<Server>>> {
+        std::iter::once(&self.pool).chain(self.split.iter().flat_map(|split| &split.readers))
     }
 }
 
@@ -59,7 +69,8 @@ pub struct Backends {
     pools: Registry<Backed>,
     gauges: Mutex<HashMap<GaugeKey, Arc<Gauge>>>,
     clusters: Mutex<Vec<(Watch, Arc<Cluster>)>>,
-    sight: Sight,
+    pub(super) sight: Sight,
+    pub(super) catalogs: Mutex<Watches>,
     /// Held while a pool is added, so that none misses a RESUME.
     paused: Mutex<bool>,
 }
@@ -73,15 +84,19 @@ enum GaugeKey {
 
 impl Backends {
     pub fn new(ground: Ground) -> Arc<Backends> {
-        Arc::new_cyclic(|me| Backends {
+        let config = Arc::clone(&ground.config);
+        let backends = Arc::new_cyclic(|me| Backends {
             me: Weak::clone(me),
             ground: RwLock::new(ground),
             pools: Registry::default(),
             gauges: Mutex::default(),
             clusters: Mutex::default(),
             sight: Sight::default(),
+            catalogs: Mutex::default(),
             paused: Mutex::new(false),
-        })
+        });
+        backends.note_splits(&config);
+        backends
     }
 
     pub fn ground(&self) -> Ground {
@@ -114,7 +129,7 @@ impl Backends {
     fn add(&self, key: Key, made: Arc<Backed>) -> Arc<Backed> {
         let paused = self.paused.lock();
         let found = self.pools.or_make(key, || made);
-        found.pool.pause(*paused);
+        found.pools().for_each(|pool| pool.pause(*paused));
         found
     }
 
@@ -138,15 +153,18 @@ impl Backends {
             (Target::Hosts { load_balance, .. }, None) => Serving::Any { balance: *load_balance },
             (Target::Servers(_), None) => Serving::Nobody,
         };
-        let caps =
+        let caps: Vec<_> =
             addresses(database).into_iter().map(|address| self.caps(ground, name, database, user, address)).collect();
+        let (witness, split) = self.split(ground, name, database, &backend, &caps);
         let behind = Behind { backend: Arc::clone(&backend), follow: Follow::Primary };
         let pool = Pool::new(serving, limits(ground, database, user), caps, Box::new(behind));
         if let Some(cluster) = cluster {
             cluster.join(&pool, Follow::Primary);
         }
-        pool.pause(*self.paused.lock());
-        Arc::new(Backed { pool, backend, retired: AtomicBool::new(false) })
+        let backed = Arc::new(Backed { pool, backend, split, witness, retired: AtomicBool::new(false) });
+        let paused = *self.paused.lock();
+        backed.pools().for_each(|pool| pool.pause(paused));
+        backed
     }
 
     fn caps(&self, ground: &Ground, name: &str, database: &Database, user: &str, address: &Address) -> Caps {
@@ -200,13 +218,13 @@ impl Backends {
     /// A cap is full: some other pool under it gives up an idle connection. Whether there was one.
     pub fn make_room(&self, whose: &Backend, full: &Arc<Gauge>) -> bool {
         let others = self.pools.all().into_iter().filter(|(_, backed)| !std::ptr::eq(&*backed.backend, whose));
-        others.into_iter().any(|(_, backed)| backed.pool.evict(full))
+        others.into_iter().any(|(_, backed)| backed.pools().any(|pool| pool.evict(full)))
     }
 
     /// The janitor's round over all pools.
     pub fn tend(&self) {
         for (_, backed) in self.pools.all() {
-            backed.pool.tend();
+            backed.pools().for_each(|pool| pool.tend());
         }
     }
 
@@ -216,12 +234,13 @@ impl Backends {
         let config = self.ground().config;
         let named = |name: &str| config.databases.contains_key(name);
         self.pools.retain(|(name, _), backed| {
-            let used = Arc::strong_count(backed) > 1 || backed.pool.census() != Census::default();
+            let used = Arc::strong_count(backed) > 1 || backed.pools().any(|pool| pool.census() != Census::default());
             used || named(name)
         });
         let wanted = watches(&config);
         self.clusters.lock().retain(|(watch, cluster)| wanted.contains(watch) || Arc::strong_count(cluster) > 1);
         self.sight.books.sweep();
+        self.sweep_catalogs();
         self.gauges.lock().retain(|_, gauge| Arc::strong_count(gauge) > 1);
     }
 
@@ -230,7 +249,7 @@ impl Backends {
         let mut now = self.paused.lock();
         *now = paused;
         for (_, backed) in self.pools.all() {
-            backed.pool.pause(paused);
+            backed.pools().for_each(|pool| pool.pause(paused));
         }
     }
 
@@ -252,6 +271,7 @@ impl Backends {
                         self.caps(&ground, name, now, user, address);
                     });
                     backed.pool.set_limits(limits(&ground, now, user));
+                    self.reform(&ground, &backed, now);
                 }
                 _ => {
                     self.pools.remove(&key);
@@ -260,6 +280,7 @@ impl Backends {
             }
         }
         self.watch_all();
+        self.note_splits(&ground.config);
     }
 
     fn drop_changed_clusters(&self, old: &Ground, new: &Ground) {
@@ -300,7 +321,7 @@ fn addresses(database: &Database) -> Vec<&Address> {
     }
 }
 
-fn routes(ground: &Ground, database: &Database) -> Vec<Route> {
+pub(super) fn routes(ground: &Ground, database: &Database) -> Vec<Route> {
     let global: Arc<Global> = Arc::new(ground.config.global.clone());
     let route = |address: &Address| Route {
         address: address.clone(),
@@ -319,7 +340,7 @@ fn recipe(ground: &Ground, database: &Database) -> Recipe {
     }
 }
 
-fn limits(ground: &Ground, database: &Database, user: &str) -> Limits {
+pub(super) fn limits(ground: &Ground, database: &Database, user: &str) -> Limits {
     let (config, overrides) = (&ground.config, ground.config.user(user));
     Limits {
         size: config.pool_size(database, overrides),

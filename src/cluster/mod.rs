@@ -15,10 +15,13 @@ pub mod decide;
 pub mod judge;
 pub mod probe;
 pub mod sampler;
+pub mod split;
+mod splits;
 pub mod watched;
 pub mod writes;
 
 use crate::config::{Listed, MaxLag};
+use crate::error::{Error, Kind, Side};
 use crate::pool::Pool;
 use crate::pool::core::Serving;
 use crate::route::fit::Unfit;
@@ -44,6 +47,8 @@ pub struct Cluster {
     /// The identifier that the book is known by; 0: not asked yet.
     system: AtomicU64,
     is_synchronous: AtomicBool,
+    /// By node: it answers nobody.
+    lost: Vec<Arc<AtomicBool>>,
     /// A reload replaced it: nobody asks its servers any more.
     retired: AtomicBool,
 }
@@ -53,6 +58,8 @@ pub struct Cluster {
 pub struct Sight {
     pub clock: Clock,
     pub books: Arc<Books>,
+    /// Some database's reads are split.
+    pub splits: Arc<AtomicBool>,
 }
 
 /// Which of a cluster's servers a pool is for.
@@ -79,6 +86,7 @@ impl Cluster {
             places: Mutex::default(),
             system: AtomicU64::new(0),
             is_synchronous: AtomicBool::new(false),
+            lost: servers.iter().map(|_| Arc::default()).collect(),
             retired: AtomicBool::new(false),
         })
     }
@@ -111,6 +119,11 @@ impl Cluster {
         self.sampler.fresh(node)
     }
 
+    /// Told to connections: whether this node answers nobody.
+    fn lost(&self, node: usize) -> Arc<AtomicBool> {
+        self.lost.get(node).map(Arc::clone).unwrap_or_default()
+    }
+
     /// Bytes of WAL that this standby has not replayed, by the last answers.
     pub fn behind(&self, node: usize) -> Option<u64> {
         self.sampler.behind(node)
@@ -121,8 +134,9 @@ impl Cluster {
         self.sampler.fit(node, max_lag)
     }
 
-    /// A fit standby with `fresh > floor`, or why there is none; waits for nothing and takes no lock.
-    pub fn reader(&self, floor: u64, max_lag: MaxLag) -> Result<usize, Missed> {
+    /// A fit standby with `fresh > floor` (each has its own; None: not that one), or why there is none; waits for nothing
+    /// and takes no lock.
+    pub fn reader(&self, floor: impl Fn(usize) -> Option<u64>, max_lag: MaxLag) -> Result<usize, Missed> {
         self.sampler.reader(floor, max_lag)
     }
 
@@ -238,6 +252,9 @@ impl Cluster {
             return;
         }
         report(after, node);
+        if let (Some(lost), Some(now)) = (self.lost.get(node), role(after)) {
+            lost.store(now == Role::Down, Ordering::Relaxed);
+        }
         let moved = before.primary() != after.primary();
         let is_told = |follow: Follow| match follow {
             Follow::Primary => moved,
@@ -248,7 +265,12 @@ impl Cluster {
         drop(pools);
         for (pool, follow) in told {
             if let Some(pool) = pool.upgrade() {
-                pool.serve(self.serving_for(follow));
+                let serving = self.serving_for(follow);
+                pool.serve(serving);
+                if follow != Follow::Primary && serving == Serving::Nobody {
+                    // Whoever waits for it reads elsewhere.
+                    pool.dismiss(&Error::new(Kind::StandbyGone, Side::Server));
+                }
             }
         }
     }

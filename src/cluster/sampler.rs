@@ -117,10 +117,12 @@ impl Sampler {
         if lagging { Err(Unfit::Lagging) } else { Ok(()) }
     }
 
-    /// A fit standby that is complete as of a time after `floor`, without waiting for one.
-    pub fn reader(&self, floor: u64, max_lag: MaxLag) -> Result<usize, Missed> {
+    /// A fit standby that is complete as of a time after its floor, without waiting for one. Each has its own; None: it
+    /// is not wanted.
+    pub fn reader(&self, floor: impl Fn(usize) -> Option<u64>, max_lag: MaxLag) -> Result<usize, Missed> {
         let turn = spread(self.turns.fetch_add(1, Ordering::Relaxed));
-        let new_enough = |node: &usize| self.fresh(*node) > floor && self.fit(*node, max_lag).is_ok();
+        let is_above = |node: usize| floor(node).is_some_and(|floor| self.fresh(node) > floor);
+        let new_enough = |node: &usize| is_above(*node) && self.fit(*node, max_lag).is_ok();
         let candidate = |node: usize| {
             let figures = self.nodes.get(node)?;
             Some(Candidate { node, weight: figures.weight, near: figures.near })
@@ -135,12 +137,12 @@ impl Sampler {
         loop {
             let mut progress = std::pin::pin!(self.progress.notified());
             progress.as_mut().enable();
-            match self.reader(floor, max_lag) {
+            match self.reader(|_| Some(floor), max_lag) {
                 Err(Missed::TooStale) => self.want(floor),
                 done => return done,
             }
             if tokio::time::timeout_at(deadline.into(), progress).await.is_err() {
-                return self.reader(floor, max_lag);
+                return self.reader(|_| Some(floor), max_lag);
             }
         }
     }

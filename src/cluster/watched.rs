@@ -56,24 +56,30 @@ impl Watch {
 
     /// Begins to look, with one task for each server. They end with the cluster.
     pub fn start(&self, cluster: &Arc<Cluster>, userlist: &Userlist, routes: Vec<Route>) {
-        let Some(who) = &self.probe else { return };
+        for plan in self.plans(userlist, routes, "").unwrap_or_default() {
+            tokio::spawn(Monitor::new(cluster, plan, self.interval, self.timeout).run());
+        }
+    }
+
+    /// How the probe's role logs in to each server; None: there is no such role.
+    pub fn plans(&self, userlist: &Userlist, routes: Vec<Route>, dbname: &str) -> Option<Vec<Plan>> {
+        let who = self.probe.as_ref()?;
         let secret = match &who.password {
             Some(password) => Secret::parse(&password.0),
             None => userlist.secret(&who.user).cloned().unwrap_or(Secret::Missing),
         };
         let credentials = Arc::new(Credentials::new(&who.user, secret));
-        for (node, route) in routes.into_iter().enumerate() {
-            let plan = Plan {
-                route,
-                database: String::new(),
-                credentials: Arc::clone(&credentials),
-                parameters: vec![("application_name".to_owned(), "pgweir probe".to_owned())],
-                connect_query: None,
-                node,
-                max_prepared_statements: 0,
-            };
-            tokio::spawn(Monitor::new(cluster, plan, self.interval, self.timeout).run());
-        }
+        let plan = |(node, route)| Plan {
+            route,
+            database: dbname.to_owned(),
+            credentials: Arc::clone(&credentials),
+            parameters: vec![("application_name".to_owned(), "pgweir probe".to_owned())],
+            connect_query: None,
+            node,
+            max_prepared_statements: 0,
+            lost: Arc::default(),
+        };
+        Some(routes.into_iter().enumerate().map(plan).collect())
     }
 }
 

@@ -1,6 +1,7 @@
 //! Logging in to a server: startup, authentication, and what it reports.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use parking_lot::Mutex;
@@ -65,6 +66,7 @@ impl Credentials {
 }
 
 /// Everything that one login needs.
+#[derive(Clone)]
 pub struct Plan {
     pub route: Route,
     pub database: String,
@@ -74,6 +76,8 @@ pub struct Plan {
     pub connect_query: Option<String>,
     pub node: usize,
     pub max_prepared_statements: usize,
+    /// Set by whoever watches the server, while it answers nobody.
+    pub lost: Arc<AtomicBool>,
 }
 
 /// A server, the proof that its login left it clean, and all that it reported, in its order.
@@ -122,7 +126,7 @@ async fn login_once(plan: &Plan, attempt: Attempt) -> Result<LoggedIn, Error> {
     let server = Server {
         stream,
         state: ServerState::new(base, plan.max_prepared_statements),
-        gate: Arc::new(Gate::new(plan.route.clone(), greeting.pid, &greeting.secret)),
+        gate: Arc::new(Gate::new(plan.route.clone(), greeting.pid, &greeting.secret, Arc::clone(&plan.lost))),
         node: plan.node,
         born: Instant::now(),
         cancel_wait: plan.route.global.cancel_wait_timeout,

@@ -3,7 +3,7 @@
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
@@ -40,6 +40,8 @@ pub struct Gate {
     pub route: Route,
     pub pid: i32,
     pub secret: Box<[u8]>,
+    /// Its server answers nobody any more, as far as those know who watch it.
+    lost: Arc<AtomicBool>,
     up: AtomicUsize,
     fell: Notify,
 }
@@ -48,8 +50,12 @@ pub struct Gate {
 pub struct Raised(Arc<Gate>);
 
 impl Gate {
-    pub fn new(route: Route, pid: i32, secret: &[u8]) -> Gate {
-        Gate { route, pid, secret: secret.into(), up: AtomicUsize::new(0), fell: Notify::new() }
+    pub fn new(route: Route, pid: i32, secret: &[u8], lost: Arc<AtomicBool>) -> Gate {
+        Gate { route, pid, secret: secret.into(), lost, up: AtomicUsize::new(0), fell: Notify::new() }
+    }
+
+    pub fn is_lost(&self) -> bool {
+        self.lost.load(Ordering::Relaxed)
     }
 
     /// Before the cancel is dialled, and while the server is known to serve the client that is cancelled.

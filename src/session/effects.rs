@@ -24,6 +24,7 @@ impl Session {
         let slots = match &effect {
             Effect::Deallocate(name) => self.statements.hide(name).into_iter().collect(),
             Effect::DeallocateAll => self.statements.hide_all(),
+            Effect::Wish(..) => Vec::new(),
         };
         self.effects.push_back(Begun { effect, slots });
     }
@@ -32,6 +33,9 @@ impl Session {
     pub(super) fn finish_effect(&mut self) -> Option<Effect> {
         let begun = self.effects.pop_front()?;
         begun.slots.into_iter().for_each(|slot| self.statements.forget(slot));
+        if let Effect::Wish(change, _) = begun.effect {
+            self.wishes.apply(change);
+        }
         Some(begun.effect)
     }
 

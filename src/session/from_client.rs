@@ -4,7 +4,8 @@ use super::ledger::{Action, Kind, Owed};
 use super::outbox::Outbox;
 use super::pin::Pin;
 use super::prepared::{Effect, Unnamed};
-use super::{Batch, Frame, FromClient, ServerState, Session};
+use super::wishes::Wished;
+use super::{Batch, Ddl, Frame, FromClient, ServerState, Session};
 use crate::config::PoolMode;
 use crate::error::Error;
 use crate::sql::{self, Special, Taint};
@@ -126,7 +127,17 @@ impl Session {
         }
         let Some(text) = frontend::query(frame.body) else { return self.forward(Kind::Query) };
         let statement = sql::classify(text, self.lexical, self.reported);
-        if let Some(effect) = self.own_effect(&statement.special) {
+        self.note_catalog(statement.catalog);
+        let effect = match self.own_effect(&statement, text) {
+            Some(Wished::Effect(effect)) => Some(effect),
+            Some(Wished::Refused(instead)) => {
+                encode::query(to_server.end(), &instead);
+                self.ledger.push(Owed::new(Kind::Query, Action::Forward));
+                return FromClient::Replaced { taken: frame.header.len };
+            }
+            None => None,
+        };
+        if let Some(effect) = effect {
             encode::query(to_server.end(), b"");
             self.begin(effect);
             self.ledger.push(Owed::new(Kind::Query, Action::Tag));
@@ -167,18 +178,27 @@ impl Session {
         }
     }
 
-    /// DEALLOCATE of statements that exist under shared names only: ours to do. In a failed transaction the server
-    /// refuses it like anything else.
-    pub(super) fn own_effect(&self, special: &Special<'_>) -> Option<Effect> {
-        if !self.tracking || self.status == TxStatus::Failed {
+    pub(super) fn note_catalog(&mut self, changes: bool) {
+        if changes {
+            self.ddl = Ddl::Running;
+        }
+    }
+
+    /// DEALLOCATE of statements that exist under shared names only, and SET of what is ours: ours to do. In a failed
+    /// transaction the server refuses it like anything else.
+    pub(super) fn own_effect(&self, statement: &sql::Statement<'_>, text: &[u8]) -> Option<Wished> {
+        if self.status == TxStatus::Failed {
             return None;
         }
-        match special {
-            Special::Deallocate(name) => {
+        match statement.special {
+            Special::Deallocate(name) if self.tracking => {
                 let name = sql::fold_identifier(name);
-                self.statements.find(&name).map(|_| Effect::Deallocate(name.as_ref().into()))
+                self.statements.find(&name).map(|_| Wished::Effect(Effect::Deallocate(name.as_ref().into())))
             }
-            Special::DeallocateAll if self.pin.is_none() => Some(Effect::DeallocateAll),
+            Special::DeallocateAll if self.tracking && self.pin.is_none() => {
+                Some(Wished::Effect(Effect::DeallocateAll))
+            }
+            _ if matches!(statement.taint, Some(Taint::Set | Taint::Reset)) => self.wished(text, self.lexical),
             _ => None,
         }
     }

@@ -5,7 +5,7 @@ use super::outbox::Outbox;
 use super::pin::Pin;
 use super::prepared::{OnServer, Unnamed};
 use super::settings;
-use super::{Batch, Frame, FromServer, ServerState, Session};
+use super::{Batch, Ddl, Frame, FromServer, ServerState, Session};
 use crate::config::PoolMode;
 use crate::error::{Error, Kind as ErrorKind, Side};
 use crate::wire::backend::{self, TxStatus};
@@ -309,6 +309,9 @@ impl Session {
         let head = self.ledger.pop().filter(Owed::ends_with_ready).ok_or_else(|| self.desync(back::READY_FOR_QUERY))?;
         self.status = status;
         self.copy_in = false;
+        if self.ddl == Ddl::Running && status == TxStatus::Idle && self.ledger.is_empty() {
+            self.ddl = Ddl::Ended;
+        }
         self.replaced(&head);
         if (head.kind, status) == (Kind::Sync, TxStatus::Idle)
             && let Some(portals) = self.statements.portals()

@@ -13,10 +13,15 @@ use crate::sql::{Lexical, Reported};
 use crate::wire::backend::TxStatus;
 use crate::wire::{back, encode, frame, front};
 
+mod absent;
+mod customs;
 mod effects;
 mod from_client;
 mod from_server;
+pub mod hold;
 pub mod ledger;
+mod lending;
+pub mod look;
 pub mod outbox;
 pub mod pin;
 mod portals;
@@ -28,16 +33,21 @@ mod shape;
 mod statements_in;
 mod unnamed;
 mod void;
+pub mod wishes;
 
+use absent::Absent;
+pub use customs::Ddl;
+use customs::{Customs, lexical};
 use effects::Begun;
-use ledger::{Action, Kind, Ledger, Owed, Settled};
+use ledger::{Action, Kind, Ledger, Settled};
 use outbox::Outbox;
 use pin::Pin;
-use prepared::{Effect, Intern, OnServer, Statements, Unnamed};
+use prepared::{Effect, Intern, Statements, Unnamed};
 use replay::Replay;
 pub use server_state::ServerState;
 use settings::Settings;
 use unnamed::Replacements;
+use wishes::Wishes;
 
 /// A Query or Parse is collected up to this size to be read; a longer one is passed on unread and pins.
 pub const COLLECT: usize = 64 << 10;
@@ -102,6 +112,8 @@ pub struct Origin {
     /// What the client was told at login, with its startup settings over it.
     pub settings: Arc<Settings>,
     pub intern: Arc<dyn Intern>,
+    /// Its startup packet's `pgweir.*`.
+    pub wishes: Wishes,
     /// Named statements follow the client (`max_prepared_statements` is not 0).
     pub prepared: bool,
 }
@@ -146,6 +158,13 @@ pub struct Session {
     startup: Arc<Settings>,
     /// How this client's texts are cut, by its settings.
     lexical: Lexical,
+    /// What its settings mean for the read/write split.
+    customs: Customs,
+    wishes: Wishes,
+    startup_wishes: Wishes,
+    ddl: Ddl,
+    /// A transaction that was begun here, as long as it lasts.
+    absent: Option<Box<Absent>>,
     /// What the server at hand reports beyond what all do.
     reported: Reported,
     /// A server took these settings once: they may go in the same write as a statement.
@@ -160,7 +179,7 @@ pub struct Session {
 
 impl Session {
     pub fn new(origin: Origin) -> Session {
-        let lexical = lexical(&origin.settings);
+        let (lexical, customs) = (lexical(&origin.settings), Customs::of(&origin.settings));
         Session {
             mode: origin.mode,
             ledger: Ledger::default(),
@@ -186,6 +205,11 @@ impl Session {
             startup: Arc::clone(&origin.settings),
             wanted: origin.settings,
             lexical,
+            customs,
+            wishes: origin.wishes,
+            startup_wishes: origin.wishes,
+            ddl: Ddl::None,
+            absent: None,
             reported: Reported::default(),
             verified: false,
             resetting: false,
@@ -231,7 +255,7 @@ impl Session {
             front::TERMINATE => return FromClient::Terminate,
             front::SYNC => {
                 self.batch = Batch::Closed;
-                encode::ready_for_query(to_client.end(), TxStatus::Idle);
+                encode::ready_for_query(to_client.end(), self.absent().unwrap_or_default());
             }
             _ => {}
         }
@@ -242,54 +266,14 @@ impl Session {
     /// rest of an extended batch goes to `unattended` until its Sync. Returns false if the refused frame is to be
     /// swallowed by the caller and nothing more is owed for it.
     pub fn refuse(&mut self, tag: u8, error: &Error, to_client: &mut Outbox<'_>) {
+        self.fail_absent();
         encode::error(to_client.end(), error);
         match tag {
-            front::QUERY | front::FUNCTION_CALL => encode::ready_for_query(to_client.end(), TxStatus::Idle),
+            front::QUERY | front::FUNCTION_CALL => {
+                encode::ready_for_query(to_client.end(), self.absent().unwrap_or_default());
+            }
             _ => self.batch = Batch::Refused,
         }
-    }
-
-    /// A server was lent: what makes it this client's goes in front of everything else.
-    pub fn attach(&mut self, server: &mut ServerState, to_server: &mut Outbox<'_>) {
-        self.status = TxStatus::Idle;
-        self.strange_unnamed = true;
-        self.reported = server.reported;
-        if self.mode == PoolMode::Session && self.verified {
-            return;
-        }
-        if settings::agree(&mut self.wanted, &mut server.known) {
-            self.verified = true;
-            return;
-        }
-        if let Some(text) = server.known.alignment(&self.wanted) {
-            encode::query(to_server.end(), text.as_bytes());
-            self.ledger.push(Owed::new(Kind::Query, Action::Skip));
-        }
-        server.known = Arc::clone(&self.wanted);
-    }
-
-    /// While settings that no server took before are on their way, nothing else may be sent; nor between the error
-    /// of a batch and its repetition, nor before a Describe of ours is answered on which the next message depends.
-    pub fn holds_client(&self) -> bool {
-        !self.verified && !self.ledger.is_empty() || self.replay.is_refused() || self.waits && self.ledger.asks()
-    }
-
-    /// The server goes, settled or not: what the next one must be told again.
-    pub fn detach(&mut self) {
-        if let Unnamed::Known(there) = &mut self.unnamed {
-            *there = OnServer::No;
-        }
-        if matches!(self.unnamed, Unnamed::Large) {
-            self.unnamed = Unnamed::None;
-        }
-        self.ledger.shrink();
-        self.portal_effects.clear();
-        if let Some(portals) = self.statements.portals() {
-            portals.clear();
-        }
-        self.waits = false;
-        self.earlier.clear();
-        self.replay.stop();
     }
 
     /// The proof that the server may go back, if it may: nothing owed, no batch open, outside a transaction, no pin.
@@ -328,6 +312,11 @@ impl Session {
         self.status != TxStatus::Idle
     }
 
+    /// The next answer is one that the client does not see: what it was sent for stands in front of its own messages.
+    pub fn skips_next(&self) -> bool {
+        self.ledger.head().is_some_and(|owed| owed.action == Action::Skip && owed.kind == Kind::Query)
+    }
+
     /// The server said goodbye to the client itself, by a FATAL error.
     pub fn told_fatal(&self) -> bool {
         self.told_fatal
@@ -361,7 +350,8 @@ impl Session {
             }
         }
         self.wanted = Arc::clone(&self.startup);
-        self.lexical = lexical(&self.wanted);
+        self.wishes = self.startup_wishes;
+        self.note_settings();
     }
 
     /// Whether servers report this setting.
@@ -378,7 +368,7 @@ impl Session {
         changed.set(name, value);
         self.wanted = Arc::new(changed);
         server.known = Arc::clone(&self.wanted);
-        self.lexical = lexical(&self.wanted);
+        self.note_settings();
     }
 
     fn desync(&self, tag: u8) -> Error {
@@ -386,9 +376,4 @@ impl Session {
         Error::new(ErrorKind::ServerDesync, Side::Server)
             .because(format_args!("{:?} while {owed:?} was owed", char::from(tag)))
     }
-}
-
-fn lexical(settings: &Settings) -> Lexical {
-    let value = |name, default| settings.get(name).unwrap_or(default).as_bytes();
-    Lexical::from_parameters(value("standard_conforming_strings", "on"), value("client_encoding", "UTF8"))
 }

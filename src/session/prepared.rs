@@ -12,6 +12,7 @@ use foldhash::fast::RandomState;
 use super::ledger::Owed;
 use super::portals::Portals;
 use super::shape::Shape;
+use super::wishes::Change;
 use crate::sql::Taint;
 
 /// A client's bounds: statements, and bytes of their texts. Beyond them the client is ended.
@@ -21,11 +22,13 @@ pub const CLIENT_BYTES: usize = 64 << 20;
 /// Our names begin like this; a client's name that does too is never sent as it is.
 pub const PREFIX: &str = "pgweir_";
 
-/// What executing a statement does to the client's own statements.
+/// What executing a statement does to what is kept here for the client.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Effect {
     Deallocate(Box<[u8]>),
     DeallocateAll,
+    /// A setting of ours, and the command's tag.
+    Wish(Change, &'static str),
 }
 
 impl Effect {
@@ -34,6 +37,7 @@ impl Effect {
         match self {
             Effect::Deallocate(_) => "DEALLOCATE",
             Effect::DeallocateAll => "DEALLOCATE ALL",
+            Effect::Wish(_, tag) => tag,
         }
     }
 }
@@ -48,6 +52,8 @@ pub struct Statement {
     /// Text, NUL and parameter types, as in Parse.
     pub rest: Box<[u8]>,
     pub taint: Option<Taint>,
+    /// Executing it may change the catalog.
+    pub catalog: bool,
     pub effect: Option<Effect>,
 }
 
@@ -383,7 +389,14 @@ mod tests {
     use super::*;
 
     fn statement(id: u64) -> Arc<Statement> {
-        Arc::new(Statement { id, name: server_name(id), rest: (*b"x").into(), taint: None, effect: None })
+        Arc::new(Statement {
+            id,
+            name: server_name(id),
+            rest: (*b"x").into(),
+            taint: None,
+            catalog: false,
+            effect: None,
+        })
     }
 
     #[test]

@@ -9,6 +9,7 @@ use super::ledger::{Action, Kind, NO_SLOT, Owed};
 use super::outbox::Outbox;
 use super::pin::Pin;
 use super::prepared::{self, Effect, OnServer, Statement, Unnamed};
+use super::wishes::Wished;
 use super::{Batch, Frame, FromClient, ServerState, Session};
 use crate::config::PoolMode;
 use crate::error::{Error, Kind as ErrorKind, Side};
@@ -68,17 +69,28 @@ impl Session {
             Special::DeallocateAll => Some(Effect::DeallocateAll),
             _ => None,
         };
+        let mut instead = None;
+        let effect = match self.own_effect(&verdict, text) {
+            Some(Wished::Effect(wish @ Effect::Wish(..))) => Some(wish),
+            Some(Wished::Refused(text)) => {
+                instead = Some(text);
+                None
+            }
+            _ => effect,
+        };
+        let ours = instead.is_some() || matches!(effect, Some(Effect::Wish(..)));
         let taint = match verdict.special {
             Special::ResetAll => Some(Taint::Reset),
-            _ => verdict.taint,
+            _ => verdict.taint.filter(|_| !ours),
         };
         if let Some(taint) = taint {
             self.tainted(taint, to_server);
         }
         // DEALLOCATE is planned as an empty query; what executes it applies the effect.
-        let rest = if effect.is_some() { EMPTY_PARSE } else { rest };
-        let mut make =
-            |id| Statement { id, name: prepared::server_name(id), rest: rest.into(), taint, effect: effect.clone() };
+        let refused = instead.map(|text| [&text[..], EMPTY_PARSE].concat());
+        let rest = if effect.is_some() { EMPTY_PARSE } else { refused.as_deref().unwrap_or(rest) };
+        let (name, catalog) = (prepared::server_name, verdict.catalog);
+        let mut make = |id| Statement { id, name: name(id), rest: rest.into(), taint, catalog, effect: effect.clone() };
         // In a failed transaction the server must refuse the Parse itself (25P02), unless it is one that ends it.
         if self.pin.is_some() || effect.is_some() || self.status == TxStatus::Failed {
             return Arc::new(make(self.intern.private_id()));
@@ -133,27 +145,33 @@ impl Session {
 
     fn unnamed_parse(&mut self, view: &frontend::Parse<'_>, to_server: &mut Outbox<'_>, len: usize) -> FromClient {
         let verdict = sql::classify(view.text, self.lexical, self.reported);
-        if let Some(taint) = verdict.taint {
+        let ours = if view.name.is_empty() { self.own_effect(&verdict, view.text) } else { None };
+        if let Some(taint) = verdict.taint.filter(|_| ours.is_none()) {
             self.tainted(taint, to_server);
         }
         if verdict.special == Special::ResetAll {
             self.pin_for(Pin::Statement(Taint::Reset));
         }
+        self.note_catalog(verdict.catalog);
         if !view.name.is_empty() {
             return self.forward(Kind::Parse);
         }
         self.large_unbound = false;
         self.replace_unnamed(Unnamed::Known(OnServer::Sent(self.ledger.batch())));
         self.unnamed_rest.clear();
-        self.unnamed_effect = self.own_effect(&verdict.special);
-        if self.unnamed_effect.is_some() {
-            self.unnamed_rest.extend_from_slice(EMPTY_PARSE);
-            encode::parse(to_server.end(), b"", EMPTY_PARSE);
-            self.ledger.push(Owed::new(Kind::Parse, Action::Forward));
-            return FromClient::Replaced { taken: len };
+        self.unnamed_effect = None;
+        match ours {
+            Some(Wished::Effect(effect)) => self.unnamed_effect = Some(effect),
+            Some(Wished::Refused(text)) => self.unnamed_rest.extend_from_slice(&text),
+            None => {
+                self.unnamed_rest.extend_from_slice(view.rest);
+                return self.forward(Kind::Parse);
+            }
         }
-        self.unnamed_rest.extend_from_slice(view.rest);
-        self.forward(Kind::Parse)
+        self.unnamed_rest.extend_from_slice(EMPTY_PARSE);
+        encode::parse(to_server.end(), b"", &self.unnamed_rest);
+        self.ledger.push(Owed::new(Kind::Parse, Action::Forward));
+        FromClient::Replaced { taken: len }
     }
 
     /// A Parse too long to be read. Its name is private to this client, and its server stays.
@@ -185,6 +203,7 @@ impl Session {
             name: prepared::server_name(id),
             rest: Box::default(),
             taint: None,
+            catalog: false,
             effect: None,
         });
         let slot = self.statements.insert(name, Arc::clone(&statement));
@@ -223,6 +242,7 @@ impl Session {
         if let Some(taint) = statement.taint {
             self.tainted(taint, to_server);
         }
+        self.note_catalog(statement.catalog);
         self.set_portal_effect(names.portal, statement.effect.clone());
         self.ensure_rows(names.portal, slot, &statement, server, to_server);
         let rest = frame.header.len - 5 - names.taken;
@@ -244,9 +264,12 @@ impl Session {
             self.unnamed = Unnamed::Known(OnServer::Sent(batch));
             self.unnamed_batch = batch;
             let text = self.unnamed_rest.split(|byte| *byte == 0).next().unwrap_or_default();
-            if sql::classify(text, self.lexical, self.reported).taint == Some(Taint::Currval) {
+            let verdict = sql::classify(text, self.lexical, self.reported);
+            let (taint, catalog) = (verdict.taint, verdict.catalog);
+            if taint == Some(Taint::Currval) {
                 self.tainted(Taint::Currval, to_server);
             }
+            self.note_catalog(catalog);
             encode::parse(to_server.end(), b"", &self.unnamed_rest);
             self.ledger.push(Owed::new(Kind::Parse, Action::Skip));
         }

@@ -1,4 +1,5 @@
-//! [pure] What the server skips did not happen: what a batch did to the client's statements is undone.
+//! [pure] What the server skips did not happen: what a batch did to the client's statements is undone. The same for a
+//! batch that will be run elsewhere.
 
 use super::from_server::{is_sent_in, is_unnamed_parse};
 use super::ledger::{Action, Kind};
@@ -57,6 +58,25 @@ impl Session {
         if !found {
             self.batch = Batch::Failed;
         }
+    }
+}
+
+impl Session {
+    /// What was sent and not answered counts as never sent: the batch will be run somewhere else. Only for one that was
+    /// looked at (`look`): nothing else of the session depends on it.
+    pub fn unsend(&mut self, server: &mut ServerState) {
+        while let Some(owed) = self.ledger.head().copied() {
+            if !owed.ends_with_ready() {
+                self.void_batch(server);
+            }
+            if let Some(owed) = self.ledger.pop() {
+                self.replaced(&owed);
+            }
+        }
+        self.batch = Batch::Closed;
+        self.copy_in = false;
+        self.replay.stop();
+        self.take_back_transaction();
     }
 }
 

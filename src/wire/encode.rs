@@ -98,14 +98,21 @@ pub fn error(out: &mut Vec<u8>, error: &Error) {
     error_fields(out, severity, error.sqlstate().as_bytes(), error.text().as_bytes());
 }
 
+/// NoticeResponse of ours.
+pub fn notice(out: &mut Vec<u8>, text: &str) {
+    message(out, back::NOTICE, |out| fields(out, b"NOTICE", b"00000", text.as_bytes()));
+}
+
 pub fn error_fields(out: &mut Vec<u8>, severity: &[u8], sqlstate: &[u8], text: &[u8]) {
-    message(out, back::ERROR, |out| {
-        for (kind, value) in [(b'S', severity), (b'V', severity), (b'C', sqlstate), (b'M', text)] {
-            out.push(kind);
-            cstr(out, value);
-        }
-        out.push(0);
-    });
+    message(out, back::ERROR, |out| fields(out, severity, sqlstate, text));
+}
+
+fn fields(out: &mut Vec<u8>, severity: &[u8], sqlstate: &[u8], text: &[u8]) {
+    for (kind, value) in [(b'S', severity), (b'V', severity), (b'C', sqlstate), (b'M', text)] {
+        out.push(kind);
+        cstr(out, value);
+    }
+    out.push(0);
 }
 
 /// What PostgreSQL says of a prepared statement whose rows changed (`plancache.c`). Drivers know it by its routine.

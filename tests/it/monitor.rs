@@ -125,7 +125,7 @@ async fn who_may_not_wait_is_told_at_once(pg: Servers) {
     let (_backends, cluster) = watched(&pg.password, &list(&[pg.primary, pg.standby]));
     until(&cluster, 1, Ok(())).await;
     let ahead = cluster.now() + 3_600_000_000_000;
-    assert_eq!(cluster.reader(ahead, ANY_LAG), Err(Missed::TooStale));
+    assert_eq!(cluster.reader(|_| Some(ahead), ANY_LAG), Err(Missed::TooStale));
     let past = Instant::now();
     assert_eq!(cluster.caught_up(ahead, past, ANY_LAG).await, Err(Missed::TooStale));
     assert_eq!(cluster.caught_up(0, past, ANY_LAG).await, Ok(1));
@@ -146,7 +146,7 @@ async fn what_makes_a_standby_unfit_is_named(pg: Servers) {
     let other = Servers::pg18();
     let (_backends, cluster) = watched(&pg.password, &list(&[pg.primary, other.standby]));
     until(&cluster, 1, Err(Unfit::OtherSystem)).await;
-    assert_eq!(cluster.reader(0, ANY_LAG), Err(Missed::NoStandby(Unfit::OtherSystem)));
+    assert_eq!(cluster.reader(|_| Some(0), ANY_LAG), Err(Missed::NoStandby(Unfit::OtherSystem)));
 
     let (_backends, cluster) = watched(&pg.password, &list(&[pg.standby]));
     until(&cluster, 0, Err(Unfit::Unsure)).await;

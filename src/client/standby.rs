@@ -1,0 +1,142 @@
+//! A loan on a standby: what may go there, and its first bytes held back until they are known to be good.
+//!
+//! A standby gets one batch at a time. Until something of its answer is shown the batch is kept, and whatever goes wrong
+//! (an error, the standby's end) puts it back in front of what the client sent since: it then runs on the primary, and
+//! the client sees that answer alone. Errors that the primary gives too are the client's own.
+
+use super::reader::Loan;
+use super::relay::{Conversation, End, Stop};
+use crate::error::{Error, Kind, Side};
+use crate::route::Reason;
+use crate::server::Server;
+use crate::session::hold::{self, First, Refusal};
+use crate::session::look::{Seen, batch_len};
+use crate::wire::back;
+use crate::wire::backend::TxStatus;
+
+impl Conversation {
+    /// Whether the client's next frame, of this length, may go to the server at hand.
+    pub(super) fn is_cleared(&mut self, len: usize) -> Result<bool, Stop> {
+        let Some(reader) = &mut self.reader else { return Ok(true) };
+        match &mut reader.loan {
+            Loan::Whole => return Ok(true),
+            Loan::Reads { left: 0 } => {
+                reader.loan = Loan::Whole;
+                return Ok(true);
+            }
+            Loan::Standby { left: 0, .. } => return self.clear_next(len),
+            Loan::Reads { left } | Loan::Standby { left, .. } => *left = left.saturating_sub(len),
+        }
+        Ok(true)
+    }
+
+    /// On a standby, once the batch before it is answered: in a transaction the next one may follow if it reads, too.
+    fn clear_next(&mut self, len: usize) -> Result<bool, Stop> {
+        if !self.session.quiet() || !self.session.in_transaction() {
+            return Ok(false);
+        }
+        let Some(reader) = &mut self.reader else { return Ok(true) };
+        match reader.look(&self.session, self.to_server.unjudged(), false) {
+            Seen::More => Ok(false),
+            Seen::Reads { len: batch, begins: None } | Seen::End { len: batch } | Seen::Nothing { len: batch } => {
+                reader.loan = Loan::Standby { left: batch.saturating_sub(len), shown: true };
+                Ok(true)
+            }
+            Seen::Begin { .. } | Seen::SetTransaction { .. } | Seen::Reads { .. } => {
+                Err(Stop::End(End::Unfit(Reason::InTransaction)))
+            }
+            // What may not write in any READ ONLY transaction fails here in the same words, and a failed one runs nothing.
+            Seen::Other(reason) if self.session.fails_alike(reason) => {
+                let Some(batch) = batch_len(self.to_server.unjudged()) else { return Ok(false) };
+                reader.loan = Loan::Standby { left: batch.saturating_sub(len), shown: true };
+                Ok(true)
+            }
+            Seen::Other(reason) => Err(Stop::End(End::Unfit(reason))),
+        }
+    }
+
+    /// Whether the server's next frame may be judged: on a standby, not before the first bytes are known to be good.
+    pub(super) fn may_show(&mut self, server: &mut Server) -> Result<bool, Stop> {
+        if !self.is_held() || self.session.skips_next() {
+            return Ok(true);
+        }
+        if self.session.holds_client() {
+            return self.may_tell(server);
+        }
+        match hold::first(self.to_client.unjudged()) {
+            First::Wait => return Ok(false),
+            First::Good => {}
+            First::Refused { error, ready } => {
+                match hold::judge(self.to_client.unjudged().get(error).unwrap_or_default()) {
+                    Refusal::Final => {}
+                    refusal => return Err(self.take_back(refusal, ready, server)),
+                }
+            }
+        }
+        if let Some(reader) = &mut self.reader {
+            if let Some(modes) = reader.begins {
+                self.session.begun_there(reader.kept(), modes);
+            }
+            reader.show();
+        }
+        Ok(true)
+    }
+
+    /// The session waits for an answer to a message of its own, behind answers that are the client's. They are judged, and
+    /// stay where they are: nothing goes out. Where something else still has to go out they are shown with it.
+    fn may_tell(&mut self, server: &mut Server) -> Result<bool, Stop> {
+        match hold::next(self.to_client.unjudged()) {
+            None => return Ok(false),
+            Some(back::ERROR) => return Err(self.take_back(Refusal::Moment, None, server)),
+            Some(_) => {}
+        }
+        if let Some(reader) = self.reader.as_mut().filter(|reader| !reader.keeps_quiet) {
+            reader.show();
+        }
+        Ok(true)
+    }
+
+    /// Whether what was judged stays where it is, since all of it is a standby's.
+    pub(super) fn keeps_quiet(&self) -> bool {
+        self.is_held() && self.reader.as_ref().is_some_and(|reader| reader.keeps_quiet)
+    }
+
+    /// Whether a standby has the batch and nothing of its answer was shown.
+    pub(super) fn is_held(&self) -> bool {
+        matches!(self.reader.as_ref().map(|reader| reader.loan), Some(Loan::Standby { shown: false, .. }))
+    }
+
+    /// A loan that ends badly, seen as a standby's refusal where the batch can still run elsewhere.
+    pub(super) fn unless_held(&mut self, stop: Stop, server: &mut Server) -> Stop {
+        match &stop {
+            Stop::End(End::ServerGone { .. } | End::Fail(_)) if self.is_held() => {
+                self.take_back(Refusal::Moment, None, server)
+            }
+            _ => stop,
+        }
+    }
+
+    /// The batch stands in front again, as if no server had had it.
+    pub(super) fn take_back(&mut self, refusal: Refusal, ready: Option<TxStatus>, server: &mut Server) -> Stop {
+        let out = !self.to_server.has_pending() && !self.to_server.is_mid_frame();
+        if self.keeps_quiet() {
+            self.to_client.lose_pending();
+        }
+        let answer = self.to_client.unjudged().len();
+        self.to_client.swallow(answer);
+        self.to_server.lose_pending();
+        self.session.unsend(&mut server.state);
+        let Some(reader) = &mut self.reader else { return Stop::End(End::ServerGone { told: false }) };
+        let Loan::Standby { left, .. } = std::mem::take(&mut reader.loan) else {
+            return Stop::End(End::ServerGone { told: false });
+        };
+        // What of the batch was not sent yet is part of what was kept.
+        self.to_server.swallow(left);
+        let back = self.to_server.put_back(reader.kept());
+        reader.let_go();
+        match back {
+            true => Stop::End(End::Refused { refusal, ready: ready.filter(|_| out && left == 0) }),
+            false => Error::new(Kind::Internal, Side::Proxy).because("no room to repeat a batch").into(),
+        }
+    }
+}

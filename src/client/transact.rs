@@ -1,0 +1,299 @@
+//! From the frame that wants a server to the server's return: where the batch runs, the loan, and what follows if a
+//! standby did not serve it.
+
+use std::future::poll_fn;
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use super::entry::{Order, State};
+use super::reader::{Found, Loan, Reader, Way};
+use super::relay::{Conversation, End};
+use super::{Client, Leave};
+use crate::error::{Error, Kind, Side};
+use crate::net::pipe::Read;
+use crate::pool::{Checkout, Lease, Waiting};
+use crate::route::Reason;
+use crate::server::{Server, cleanup};
+use crate::session::hold::Refusal;
+use crate::session::ledger::Settled;
+use crate::session::look::Seen;
+use crate::sql::Modes;
+use crate::wire::backend::TxStatus;
+use crate::wire::encode;
+
+/// What a wait in the queue led to.
+enum Waited {
+    Lease(Lease<Server>),
+    /// The pool has no connection, and says why.
+    Dismissed(Error),
+    Leave(Leave),
+    /// Cancelled: the client stays.
+    Refused(Error),
+    /// A reload replaced the pool: the client looks for another one.
+    Retired,
+}
+
+/// What follows a loan on a standby that did not serve the batch.
+enum Next {
+    Again(Way),
+    /// The client was told.
+    Done,
+}
+
+impl Client {
+    /// Serves what stands in front, on one server after another if need be. None: the client goes on.
+    pub(super) async fn transact(&mut self, seen: Option<Seen>) -> Option<Leave> {
+        match self.look_around() {
+            Ok(true) => {}
+            // The pool is another one: what was seen is looked at again.
+            Ok(false) => return None,
+            Err(error) => return Some(Leave::Fail(error)),
+        }
+        let mut way = self.way(seen);
+        loop {
+            if let Way::Wait { .. } = way {
+                way = Box::pin(self.catch_up(way)).await;
+            }
+            let standby = self.set_out(way);
+            let seat = self.seat.get_or_insert_default();
+            let reader = self.conversation.reader.as_ref();
+            let pool = standby.and_then(|node| reader?.split.readers.get(node)).unwrap_or(&self.backed.pool);
+            let mut lease = match pool.checkout(seat) {
+                Checkout::Ready(lease) => lease,
+                Checkout::Wait(waiting) => match Box::pin(self.wait(waiting)).await {
+                    Waited::Lease(lease) => lease,
+                    Waited::Dismissed(_) if standby.is_some() => {
+                        way = self.instead(Reason::NoConnection);
+                        continue;
+                    }
+                    Waited::Dismissed(error) => return Some(Leave::Fail(error)),
+                    Waited::Leave(leave) => return Some(leave),
+                    Waited::Refused(error) => {
+                        self.refuse(&error);
+                        return None;
+                    }
+                    // The frame still stands there, and the wait goes on in the other pool.
+                    Waited::Retired => return None,
+                },
+            };
+            self.conversation.entry.serve_by(&lease.gate);
+            self.conversation.entry.enter(State::Active);
+            self.conversation.attach(&mut lease);
+            match poll_fn(|cx| self.conversation.poll_relay(&mut lease, cx)).await {
+                End::Settled(settled) => {
+                    self.conversation.entry.enter(State::Idle);
+                    self.end_loan(standby);
+                    lease.release(settled);
+                    return None;
+                }
+                End::Refused { refusal, ready } => way = self.rerun(lease, standby, refusal, ready),
+                End::Unfit(reason) => match self.move_on(lease, standby, reason) {
+                    Next::Again(again) => way = again,
+                    Next::Done => return None,
+                },
+                end => return Some(self.part(lease, end)),
+            }
+        }
+    }
+
+    fn way(&self, seen: Option<Seen>) -> Way {
+        match (&self.conversation.reader, seen) {
+            (Some(reader), Some(seen)) => reader.way(&self.conversation.session, seen),
+            _ => Way::Primary { loan: Loan::Whole, reason: Reason::Off },
+        }
+    }
+
+    /// Notes where the batch goes; the standby's node, if it goes to one.
+    fn set_out(&mut self, way: Way) -> Option<usize> {
+        let Conversation { reader, session, to_server, to_client, .. } = &mut self.conversation;
+        let reader = reader.as_mut()?;
+        let (standby, reason) = match way {
+            Way::Standby { node, len, begins, reason } => {
+                reader.keep(to_server.unjudged().get(..len).unwrap_or_default());
+                reader.begins = begins;
+                reader.loan = Loan::Standby { left: len, shown: false };
+                (Some(node), reason)
+            }
+            Way::Primary { loan, reason } => {
+                reader.let_go();
+                reader.loan = loan;
+                (None, reason)
+            }
+            Way::Wait { reason, .. } => (None, reason),
+        };
+        reader.split.count(reason);
+        if session.wishes().explain {
+            encode::notice(to_client.author(), &explanation(reader, standby, reason));
+        }
+        reader.keeps_quiet = !to_client.has_pending();
+        standby
+    }
+
+    /// Waits, for a moment, for a standby to be new enough. Cancel-safe.
+    async fn catch_up(&self, way: Way) -> Way {
+        let Way::Wait { floor, len, begins, reason } = way else { return way };
+        let Some(reader) = &self.conversation.reader else { return self.instead(Reason::Off) };
+        let split = &reader.split;
+        let deadline = Instant::now() + reader.patience();
+        loop {
+            match reader.find(floor) {
+                Found::Node(node) => return Way::Standby { node, len, begins, reason },
+                Found::Primary => return self.read_instead(len, begins, Reason::Shared),
+                Found::Nobody(reason) => return self.read_instead(len, begins, reason),
+                Found::Stale => {}
+            }
+            let waited = split.cluster.caught_up(reader.wait_for(floor), deadline, reader.policy.max_lag).await;
+            if waited.is_err() || Instant::now() >= deadline {
+                break;
+            }
+        }
+        match reader.find(floor) {
+            Found::Node(node) => Way::Standby { node, len, begins, reason },
+            _ => self.read_instead(len, begins, Reason::TooStale),
+        }
+    }
+
+    /// The primary serves a batch that reads. Inside a transaction what comes later may write.
+    fn read_instead(&self, len: usize, begins: Option<Modes>, reason: Reason) -> Way {
+        let whole = self.conversation.session.begun_modes().or(begins).is_some();
+        Way::Primary { loan: if whole { Loan::Whole } else { Loan::Reads { left: len } }, reason }
+    }
+
+    /// The primary serves it, whatever it is.
+    fn instead(&self, reason: Reason) -> Way {
+        Way::Primary { loan: Loan::Whole, reason }
+    }
+
+    /// The server is nobody's from now on.
+    fn end_loan(&mut self, standby: Option<usize>) {
+        self.conversation.entry.serve_end();
+        self.conversation.session.detach();
+        if let Some(reader) = &mut self.conversation.reader {
+            reader.note_end(standby);
+        }
+    }
+
+    /// A standby refused the batch, or was lost over it: it stands in front again, and runs on the primary.
+    fn rerun(
+        &mut self,
+        lease: Lease<Server>,
+        standby: Option<usize>,
+        refusal: Refusal,
+        ready: Option<TxStatus>,
+    ) -> Way {
+        if let (Some(reader), Some(node)) = (&self.conversation.reader, standby) {
+            reader.split.note_rerun(node);
+            if refusal == Refusal::Text {
+                reader.remember_refused();
+            }
+        }
+        self.end_loan(standby);
+        match ready {
+            Some(TxStatus::Idle) => {
+                if let Some(settled) = Settled::after(TxStatus::Idle) {
+                    lease.release(settled);
+                }
+            }
+            Some(_) => roll_back(lease),
+            // Dropped, and closed: nobody knows what it still sends.
+            None => {}
+        }
+        self.instead(Reason::Rerun)
+    }
+
+    /// A READ ONLY transaction on a standby comes to a statement that may not run there. Where each statement has a
+    /// snapshot of its own, the rest of it can as well run on the primary; one that keeps its first snapshot cannot.
+    fn move_on(&mut self, lease: Lease<Server>, standby: Option<usize>, reason: Reason) -> Next {
+        let session = &mut self.conversation.session;
+        let movable = session.may_move();
+        session.take_back_transaction();
+        self.end_loan(standby);
+        roll_back(lease);
+        if movable {
+            return Next::Again(self.instead(reason));
+        }
+        if let Some(reader) = &self.conversation.reader {
+            reader.remember_refused();
+        }
+        self.refuse(&Error::new(Kind::StandbyUnfit, Side::Proxy));
+        Next::Done
+    }
+
+    /// The frame in front is refused: the client is told, and stays.
+    fn refuse(&mut self, error: &Error) {
+        self.conversation.refuse(error);
+        if let Some(reader) = &mut self.conversation.reader {
+            reader.let_go();
+        }
+        let begun = self.conversation.session.absent().is_some();
+        self.conversation.entry.enter(if begun { State::IdleInTransaction } else { State::Idle });
+    }
+
+    /// In the queue. Cancel-safe: the place is given up when dropped.
+    async fn wait(&mut self, mut waiting: Waiting<Server>) -> Waited {
+        self.conversation.entry.enter(State::Waiting);
+        poll_fn(|cx| self.poll_wait(&mut waiting, cx)).await
+    }
+
+    fn poll_wait(&mut self, waiting: &mut Waiting<Server>, cx: &mut Context<'_>) -> Poll<Waited> {
+        let entry = &self.conversation.entry;
+        entry.waker.register(cx.waker());
+        if entry.is_draining() {
+            return Poll::Ready(Waited::Leave(Leave::Fail(Error::new(Kind::ShuttingDown, Side::Proxy))));
+        }
+        match waiting.poll(cx) {
+            Poll::Ready(Ok(lease)) => return Poll::Ready(Waited::Lease(lease)),
+            Poll::Ready(Err(_)) if self.backed.is_retired() => return Poll::Ready(Waited::Retired),
+            Poll::Ready(Err(error)) => return Poll::Ready(Waited::Dismissed(error)),
+            Poll::Pending => {}
+        }
+        match entry.take_order() {
+            Order::CancelWait => {
+                return Poll::Ready(Waited::Refused(Error::new(Kind::CancelledWait, Side::Client)));
+            }
+            Order::QueryWait => return Poll::Ready(Waited::Leave(Leave::Fail(self.why_waiting()))),
+            _ => {}
+        }
+        // The tail of its last answer still goes out.
+        if self.conversation.drain_client(cx).is_err() {
+            return Poll::Ready(Waited::Leave(Leave::Gone));
+        }
+        // A client that leaves gives up its place; what it sends in the meantime stays in the buffer.
+        let Conversation { to_server, stream, .. } = &mut self.conversation;
+        loop {
+            match to_server.poll_fill(stream, cx) {
+                Poll::Ready(Ok(Read::Bytes)) => {}
+                Poll::Ready(Ok(Read::End) | Err(_)) => return Poll::Ready(Waited::Leave(Leave::Gone)),
+                Poll::Ready(Ok(Read::Full)) | Poll::Pending => return Poll::Pending,
+            }
+        }
+    }
+
+    /// The reason behind query_wait_timeout.
+    fn why_waiting(&self) -> Error {
+        let headless = self.backed.backend.cluster.as_ref().is_some_and(|c| c.topology().primary().is_none());
+        match self.backed.pool.last_error() {
+            _ if headless => Error::new(Kind::NoPrimary, Side::Server),
+            Some(error) => Error::new(Kind::NoServer, Side::Server)
+                .about("server login has been failing (server_login_retry)")
+                .because(error),
+            None => Error::new(Kind::QueryWait, Side::Proxy),
+        }
+    }
+}
+
+/// Cleaned beside the client, and then its pool's again.
+fn roll_back(lease: Lease<Server>) {
+    tokio::spawn(cleanup::run(lease, vec!["ROLLBACK".to_owned()]));
+}
+
+/// `pgweir.explain`: where a batch goes, and why.
+fn explanation(reader: &Reader, standby: Option<usize>, reason: Reason) -> String {
+    let topology = reader.split.cluster.topology();
+    let node = standby.or_else(|| topology.primary()).and_then(|node| topology.nodes.get(node));
+    let place = if standby.is_some() { "standby" } else { "primary" };
+    match node {
+        Some(node) => format!("pgweir: {place} {} ({})", node.listed.address, reason.label()),
+        None => format!("pgweir: {place} ({})", reason.label()),
+    }
+}

@@ -1,0 +1,61 @@
+//! [pure] A server comes and goes: what it must be told of this client, and what of the client must be told again.
+
+use std::sync::Arc;
+
+use super::ledger::{Action, Kind, Owed};
+use super::outbox::Outbox;
+use super::prepared::{OnServer, Unnamed};
+use super::{ServerState, Session, settings};
+use crate::config::PoolMode;
+use crate::wire::backend::TxStatus;
+use crate::wire::encode;
+
+impl Session {
+    /// A server was lent: what makes it this client's goes in front of everything else.
+    pub fn attach(&mut self, server: &mut ServerState, to_server: &mut Outbox<'_>) {
+        self.status = TxStatus::Idle;
+        self.strange_unnamed = true;
+        self.reported = server.reported;
+        if self.mode != PoolMode::Session || !self.verified {
+            self.align(server, to_server);
+        }
+        self.send_prelude(to_server);
+    }
+
+    fn align(&mut self, server: &mut ServerState, to_server: &mut Outbox<'_>) {
+        if settings::agree(&mut self.wanted, &mut server.known) {
+            self.verified = true;
+            return;
+        }
+        if let Some(text) = server.known.alignment(&self.wanted) {
+            encode::query(to_server.end(), text.as_bytes());
+            self.ledger.push(Owed::new(Kind::Query, Action::Skip));
+        }
+        server.known = Arc::clone(&self.wanted);
+    }
+
+    /// While settings that no server took before are on their way, nothing else may be sent; nor between the error
+    /// of a batch and its repetition, nor before a Describe of ours is answered on which the next message depends.
+    pub fn holds_client(&self) -> bool {
+        !self.verified && !self.ledger.is_empty() || self.replay.is_refused() || self.waits && self.ledger.asks()
+    }
+
+    /// The server goes, settled or not: what the next one must be told again.
+    pub fn detach(&mut self) {
+        if let Unnamed::Known(there) = &mut self.unnamed {
+            *there = OnServer::No;
+        }
+        if matches!(self.unnamed, Unnamed::Large) {
+            self.unnamed = Unnamed::None;
+        }
+        self.forget_ended();
+        self.ledger.shrink();
+        self.portal_effects.clear();
+        if let Some(portals) = self.statements.portals() {
+            portals.clear();
+        }
+        self.waits = false;
+        self.earlier.clear();
+        self.replay.stop();
+    }
+}

@@ -11,6 +11,11 @@ use std::time::{Duration, Instant};
 
 /// Runs a command to its end with a text on its standard input; its standard output, or the tail of its errors.
 pub fn run(command: &mut Command, input: &str) -> Result<String> {
+    run_heard(command, input).map(|(said, _)| said)
+}
+
+/// The same, and what it wrote to standard error.
+pub(super) fn run_heard(command: &mut Command, input: &str) -> Result<(String, String)> {
     let tried = format!("running {}", describe(command));
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().trying(|| tried.clone())?;
@@ -22,7 +27,8 @@ pub fn run(command: &mut Command, input: &str) -> Result<String> {
     });
     let output = output.trying(|| tried.clone())?;
     if output.status.success() {
-        return Ok(String::from_utf8_lossy(&output.stdout).trim_end().to_owned());
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim_end().to_owned();
+        return Ok((text(&output.stdout), text(&output.stderr)));
     }
     let said = [&output.stdout[..], &output.stderr[..]].concat();
     Err(Problem::new(tried, format!("{}\n{}", output.status, tail(&String::from_utf8_lossy(&said)))))

@@ -2,7 +2,7 @@
 
 use super::account::Account;
 use super::problem::Result;
-use super::process::run;
+use super::process::run_heard;
 use std::path::PathBuf;
 
 pub(super) struct Psql<'a> {
@@ -18,6 +18,11 @@ pub(super) struct Psql<'a> {
 impl Psql<'_> {
     /// Runs the statements one by one and stops at the first error; unaligned rows, nothing else.
     pub(super) fn run(&self, database: &str, sql: &str) -> Result<String> {
+        self.run_heard(database, sql).map(|(rows, _)| rows)
+    }
+
+    /// The same, and the notices.
+    pub(super) fn run_heard(&self, database: &str, sql: &str) -> Result<(String, String)> {
         let mut psql = self.account.command(&self.program);
         psql.args(["--no-psqlrc", "--no-password", "--quiet", "--tuples-only", "--no-align", "--set=ON_ERROR_STOP=1"]);
         psql.args(["--host", &self.host, "--username", self.user, "--dbname", database, "--port"]);
@@ -25,6 +30,6 @@ impl Psql<'_> {
             .env("PGPASSWORD", self.password)
             .env("PGCONNECT_TIMEOUT", "10")
             .current_dir("/");
-        run(&mut psql, sql)
+        run_heard(&mut psql, sql)
     }
 }

@@ -75,7 +75,22 @@ fn prove(client: &Psql<'_>, primary: &Cluster, standby: &Cluster) -> Result<()> 
         return Err(Problem::new("waiting for the standby", format!("it has not replayed {target}")));
     }
     say(format_args!("  on the standby by itself       {}", standby.psql(DATABASE, STANDBY_STANDS)?))?;
-    Ok(())
+    say(format_args!("  and where a read runs now      {}", read_on_standby(client)?))
+}
+
+/// The CREATE TABLE made the proxy read the catalog anew: until it has, the primary serves.
+fn read_on_standby(client: &Psql<'_>) -> Result<String> {
+    let mut told = String::new();
+    let split = wait_until(CATCH_UP, || {
+        let heard = client.run_heard(DATABASE, &format!("SET pgweir.explain = on; {READ};"));
+        told = heard.map_or_else(|problem| problem.to_string(), |(_, notices)| notices);
+        told.contains("pgweir: standby")
+    });
+    if !split {
+        return Err(Problem::new("waiting for a read on the standby", told));
+    }
+    let mut decision = told.lines().filter_map(|line| line.split_once("pgweir: ")).map(|(_, decision)| decision);
+    Ok(decision.next_back().unwrap_or_default().to_owned())
 }
 
 const DATABASE: &str = "suggar_daddy";

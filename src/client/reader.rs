@@ -227,6 +227,13 @@ impl Reader {
         self.kept.bytes().get(..self.kept_len).unwrap_or_default()
     }
 
+    /// A frame of this length was judged.
+    pub fn took(&mut self, len: usize) {
+        if let Loan::Reads { left } | Loan::Standby { left, .. } = &mut self.loan {
+            *left = left.saturating_sub(len);
+        }
+    }
+
     /// A standby's answer goes to the client from now on.
     pub fn show(&mut self) {
         if let Loan::Standby { shown, .. } = &mut self.loan {

@@ -249,7 +249,7 @@ impl Conversation {
             }
             let Some(header) = scan(self.to_server.unjudged(), self.limit)? else { break };
             let there = self.to_server.unjudged().len() >= Session::client_needs(&header);
-            if !there || (self.reader.is_some() && !self.is_cleared(header.len)?) {
+            if !there || (self.reader.is_some() && !self.is_cleared()?) {
                 break;
             }
             let (staged, span, unjudged) = self.to_server.parts();
@@ -264,6 +264,9 @@ impl Conversation {
             }
             if client_folded {
                 self.to_client.folded();
+            }
+            if let Some(reader) = self.reader.as_mut().filter(|_| verdict != FromClient::Wait) {
+                reader.took(header.len);
             }
             match verdict {
                 FromClient::Forward => self.to_server.pass(header.len),

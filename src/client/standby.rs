@@ -15,23 +15,21 @@ use crate::wire::back;
 use crate::wire::backend::TxStatus;
 
 impl Conversation {
-    /// Whether the client's next frame, of this length, may go to the server at hand.
-    pub(super) fn is_cleared(&mut self, len: usize) -> Result<bool, Stop> {
+    /// Whether the client's next frame may go to the server at hand.
+    pub(super) fn is_cleared(&mut self) -> Result<bool, Stop> {
         let Some(reader) = &mut self.reader else { return Ok(true) };
-        match &mut reader.loan {
-            Loan::Whole => return Ok(true),
+        match reader.loan {
             Loan::Reads { left: 0 } => {
                 reader.loan = Loan::Whole;
-                return Ok(true);
+                Ok(true)
             }
-            Loan::Standby { left: 0, .. } => return self.clear_next(len),
-            Loan::Reads { left } | Loan::Standby { left, .. } => *left = left.saturating_sub(len),
+            Loan::Standby { left: 0, .. } => self.clear_next(),
+            Loan::Whole | Loan::Reads { .. } | Loan::Standby { .. } => Ok(true),
         }
-        Ok(true)
     }
 
     /// On a standby, once the batch before it is answered: in a transaction the next one may follow if it reads, too.
-    fn clear_next(&mut self, len: usize) -> Result<bool, Stop> {
+    fn clear_next(&mut self) -> Result<bool, Stop> {
         if !self.session.quiet() || !self.session.in_transaction() {
             return Ok(false);
         }
@@ -39,7 +37,7 @@ impl Conversation {
         match reader.look(&self.session, self.to_server.unjudged(), false) {
             Seen::More => Ok(false),
             Seen::Reads { len: batch, begins: None } | Seen::End { len: batch } | Seen::Nothing { len: batch } => {
-                reader.loan = Loan::Standby { left: batch.saturating_sub(len), shown: true };
+                reader.loan = Loan::Standby { left: batch, shown: true };
                 Ok(true)
             }
             Seen::Begin { .. } | Seen::SetTransaction { .. } | Seen::Reads { .. } => {
@@ -48,7 +46,7 @@ impl Conversation {
             // What may not write in any READ ONLY transaction fails here in the same words, and a failed one runs nothing.
             Seen::Other(reason) if self.session.fails_alike(reason) => {
                 let Some(batch) = batch_len(self.to_server.unjudged()) else { return Ok(false) };
-                reader.loan = Loan::Standby { left: batch.saturating_sub(len), shown: true };
+                reader.loan = Loan::Standby { left: batch, shown: true };
                 Ok(true)
             }
             Seen::Other(reason) => Err(Stop::End(End::Unfit(reason))),

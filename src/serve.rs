@@ -7,18 +7,20 @@ use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
-use tokio_util::task::TaskTracker;
 
 use crate::client::{House, login};
 use crate::config::{Config, Global};
 use crate::control::Phase;
 use crate::net::listen::{self, Listener};
 use crate::net::stream::Stream;
+use crate::pool::home::Home;
 
 pub mod load;
 pub mod log;
+pub mod workers;
 
 use load::{Loaded, Outcome};
+use workers::{Crew, Worker};
 
 /// How often limits and idle servers are looked at.
 const JANITOR: Duration = Duration::from_millis(100);
@@ -36,25 +38,23 @@ impl std::fmt::Display for Fault {
     }
 }
 
-/// Serves a loaded config until a signal ends it. Builds the runtime: one worker needs no threads beside itself.
+/// Serves a loaded config until a signal ends it. This thread is the first worker.
 pub fn run(loaded: Loaded, log: log::Handle) -> Result<(), Fault> {
-    let workers = match loaded.config().global.workers {
+    let count = match loaded.config().global.workers {
         0 => std::thread::available_parallelism().map_or(1, usize::from),
         some => some,
     };
-    let mut builder = match workers {
-        1 => tokio::runtime::Builder::new_current_thread(),
-        _ => tokio::runtime::Builder::new_multi_thread(),
-    };
-    let runtime = builder.worker_threads(workers).enable_all().build();
-    let runtime = runtime.map_err(|error| Fault(format!("cannot start the runtime: {error}")))?;
-    let served = runtime.block_on(serve(loaded, log));
+    let fault = |error| Fault(format!("cannot start the runtime: {error}"));
+    let runtime = workers::runtime().map_err(fault)?;
+    let (crew, others) = workers::start(count, &runtime, LAST_WORDS).map_err(fault)?;
+    let served = runtime.block_on(serve(loaded, log, crew));
     // A name that is being looked up holds a thread: it is not waited for.
     runtime.shutdown_timeout(LAST_WORDS);
+    others.stop();
     served
 }
 
-async fn serve(loaded: Loaded, log: log::Handle) -> Result<(), Fault> {
+async fn serve(loaded: Loaded, log: log::Handle, crew: Crew) -> Result<(), Fault> {
     // First of all, so that no signal meets its default action once somebody may know of us.
     let mut signals = Signals::new().map_err(|error| Fault(format!("cannot take signals: {error}")))?;
     let (phase, seen) = watch::channel(Phase::Running);
@@ -66,15 +66,14 @@ async fn serve(loaded: Loaded, log: log::Handle) -> Result<(), Fault> {
     let house = House::new(ground, doors, seen);
     house.backends.watch_all();
 
-    let clients = TaskTracker::new();
     let ids = Arc::new(AtomicU64::new(1));
     for listener in listeners {
-        tokio::spawn(accept(listener, Arc::clone(&house), clients.clone(), Arc::clone(&ids)));
+        tokio::spawn(accept(listener, Arc::clone(&house), crew.clone(), Arc::clone(&ids)));
     }
     tokio::spawn(tend(Arc::clone(&house)));
     tracing::info!(pid = std::process::id(), config = %path.display(), "process up: pgweir {}", env!("CARGO_PKG_VERSION"));
     notify(&[sd_notify::NotifyState::Ready]);
-    Process { house, phase, clients, path, log }.live(&mut signals).await;
+    Process { house, phase, crew, path, log }.live(&mut signals).await;
     Ok(())
 }
 
@@ -82,7 +81,7 @@ async fn serve(loaded: Loaded, log: log::Handle) -> Result<(), Fault> {
 struct Process {
     house: Arc<House>,
     phase: watch::Sender<Phase>,
-    clients: TaskTracker,
+    crew: Crew,
     path: PathBuf,
     log: log::Handle,
 }
@@ -108,18 +107,13 @@ impl Process {
         }
         notify(&[sd_notify::NotifyState::Stopping]);
         self.enter(Phase::Stopping);
-        let _ = tokio::time::timeout(LAST_WORDS, self.all_gone()).await;
+        let _ = tokio::time::timeout(LAST_WORDS, self.crew.all_gone()).await;
         tracing::info!("process down");
     }
 
     fn enter(&self, phase: Phase) {
         self.phase.send_replace(phase);
         self.house.entries.enter_phase(phase);
-    }
-
-    async fn all_gone(&self) {
-        self.clients.close();
-        self.clients.wait().await;
     }
 
     /// SIGTERM: no new clients; the present ones leave when they like, until shutdown_timeout.
@@ -134,7 +128,7 @@ impl Process {
             }
         };
         tokio::select! {
-            () = self.all_gone() => {}
+            () = self.crew.all_gone() => {}
             () = signals.again() => {}
             () = patience => self.drain(signals).await,
         }
@@ -146,7 +140,7 @@ impl Process {
         self.house.backends.pause(false);
         self.enter(Phase::Draining);
         tokio::select! {
-            () = self.all_gone() => {}
+            () = self.crew.all_gone() => {}
             () = signals.again() => {}
         }
     }
@@ -197,7 +191,7 @@ fn changed_but_fixed(old: &Config, new: &Config) -> Vec<&'static str> {
 }
 
 /// Takes connections from one listener until the process closes.
-async fn accept(listener: Listener, house: Arc<House>, clients: TaskTracker, ids: Arc<AtomicU64>) {
+async fn accept(listener: Listener, house: Arc<House>, crew: Crew, ids: Arc<AtomicU64>) {
     let mut phase = house.phase.clone();
     loop {
         let accepted = tokio::select! {
@@ -213,7 +207,8 @@ async fn accept(listener: Listener, house: Arc<House>, clients: TaskTracker, ids
                     let _ = listen::tune(tcp, &house.backends.ground().config.global);
                 }
                 let id = ids.fetch_add(1, Ordering::Relaxed);
-                clients.spawn(attend(Arc::clone(&house), stream, address, id, clients.clone()));
+                let Some(worker) = crew.freest() else { return };
+                worker.attend(attend(Arc::clone(&house), stream, address, id, worker.clone()));
             }
             Err(error) => {
                 // Out of descriptors, most likely: the backlog holds those who knock.
@@ -225,9 +220,13 @@ async fn accept(listener: Listener, house: Arc<House>, clients: TaskTracker, ids
 }
 
 /// A connection's login, and then its life in a task of its own, whose size is not the login's.
-async fn attend(house: Arc<House>, stream: Stream, address: String, id: u64, clients: TaskTracker) {
+async fn attend(house: Arc<House>, mut stream: Stream, address: String, id: u64, worker: Worker) {
+    if worker.home() != Home::default() {
+        // Where that fails (no descriptor is left) its events come by way of the first worker.
+        let _ = stream.watch_here();
+    }
     if let Some(client) = login::login(&house, stream, address, id).await {
-        clients.spawn(client.run());
+        worker.attend(client.run());
     }
 }
 

@@ -1,6 +1,7 @@
 //! The process: start, run, reload, pause, drain, stop.
 
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -8,19 +9,20 @@ use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
-use crate::client::{House, login};
+use crate::client::{Client, House, login};
 use crate::config::{Config, Global};
 use crate::control::Phase;
 use crate::net::listen::{self, Listener};
 use crate::net::stream::Stream;
-use crate::pool::home::Home;
+use crate::pool::home::{self, Home};
 
+mod balance;
 pub mod load;
 pub mod log;
-pub mod workers;
+mod workers;
 
 use load::{Loaded, Outcome};
-use workers::{Crew, Worker};
+use workers::Crew;
 
 /// How often limits and idle servers are looked at.
 const JANITOR: Duration = Duration::from_millis(100);
@@ -54,7 +56,7 @@ pub fn run(loaded: Loaded, log: log::Handle) -> Result<(), Fault> {
     served
 }
 
-async fn serve(loaded: Loaded, log: log::Handle, crew: Crew) -> Result<(), Fault> {
+async fn serve(loaded: Loaded, log: log::Handle, crew: Arc<Crew>) -> Result<(), Fault> {
     // First of all, so that no signal meets its default action once somebody may know of us.
     let mut signals = Signals::new().map_err(|error| Fault(format!("cannot take signals: {error}")))?;
     let (phase, seen) = watch::channel(Phase::Running);
@@ -68,9 +70,9 @@ async fn serve(loaded: Loaded, log: log::Handle, crew: Crew) -> Result<(), Fault
 
     let ids = Arc::new(AtomicU64::new(1));
     for listener in listeners {
-        tokio::spawn(accept(listener, Arc::clone(&house), crew.clone(), Arc::clone(&ids)));
+        tokio::spawn(accept(listener, Arc::clone(&house), Arc::clone(&crew), Arc::clone(&ids)));
     }
-    tokio::spawn(tend(Arc::clone(&house)));
+    tokio::spawn(tend(Arc::clone(&house), Arc::clone(&crew)));
     tracing::info!(pid = std::process::id(), config = %path.display(), "process up: pgweir {}", env!("CARGO_PKG_VERSION"));
     notify(&[sd_notify::NotifyState::Ready]);
     Process { house, phase, crew, path, log }.live(&mut signals).await;
@@ -81,7 +83,7 @@ async fn serve(loaded: Loaded, log: log::Handle, crew: Crew) -> Result<(), Fault
 struct Process {
     house: Arc<House>,
     phase: watch::Sender<Phase>,
-    crew: Crew,
+    crew: Arc<Crew>,
     path: PathBuf,
     log: log::Handle,
 }
@@ -191,7 +193,7 @@ fn changed_but_fixed(old: &Config, new: &Config) -> Vec<&'static str> {
 }
 
 /// Takes connections from one listener until the process closes.
-async fn accept(listener: Listener, house: Arc<House>, crew: Crew, ids: Arc<AtomicU64>) {
+async fn accept(listener: Listener, house: Arc<House>, crew: Arc<Crew>, ids: Arc<AtomicU64>) {
     let mut phase = house.phase.clone();
     loop {
         let accepted = tokio::select! {
@@ -207,8 +209,7 @@ async fn accept(listener: Listener, house: Arc<House>, crew: Crew, ids: Arc<Atom
                     let _ = listen::tune(tcp, &house.backends.ground().config.global);
                 }
                 let id = ids.fetch_add(1, Ordering::Relaxed);
-                let Some(worker) = crew.freest() else { return };
-                worker.attend(attend(Arc::clone(&house), stream, address, id, worker.clone()));
+                crew.place().attend(attend(Arc::clone(&house), stream, address, id, Arc::clone(&crew)));
             }
             Err(error) => {
                 // Out of descriptors, most likely: the backlog holds those who knock.
@@ -220,14 +221,27 @@ async fn accept(listener: Listener, house: Arc<House>, crew: Crew, ids: Arc<Atom
 }
 
 /// A connection's login, and then its life in a task of its own, whose size is not the login's.
-async fn attend(house: Arc<House>, mut stream: Stream, address: String, id: u64, worker: Worker) {
-    if worker.home() != Home::default() {
+async fn attend(house: Arc<House>, mut stream: Stream, address: String, id: u64, crew: Arc<Crew>) {
+    if home::here() != Home::default() {
         // Where that fails (no descriptor is left) its events come by way of the first worker.
         let _ = stream.watch_here();
     }
     if let Some(client) = login::login(&house, stream, address, id).await {
-        worker.attend(client.run());
+        crew.at(home::here()).attend(live(client, Arc::clone(&crew)));
     }
+}
+
+/// A client's life, from worker to worker. Each part of it is a task of its own on the worker.
+fn live(client: Box<Client>, crew: Arc<Crew>) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+    Box::pin(async move {
+        if let Some(mut client) = client.run().await {
+            let next = Arc::clone(&crew);
+            crew.place().attend(async move {
+                let _ = client.conversation.stream.watch_here();
+                next.at(home::here()).attend(live(client, Arc::clone(&next)));
+            });
+        }
+    })
 }
 
 async fn next(listener: &Listener) -> std::io::Result<(Stream, String)> {
@@ -243,13 +257,14 @@ async fn next(listener: &Listener) -> std::io::Result<(Stream, String)> {
     }
 }
 
-/// The janitor.
-async fn tend(house: Arc<House>) {
+/// The janitor, and whoever balances the workers.
+async fn tend(house: Arc<House>, crew: Arc<Crew>) {
     let mut ticks = tokio::time::interval(JANITOR);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut round = 0u32;
     loop {
         ticks.tick().await;
+        crew.balance();
         house.entries.tend();
         house.backends.tend();
         round = round.wrapping_add(1);

@@ -22,7 +22,7 @@ use crate::cluster::backends::Backed;
 use crate::config::PoolMode;
 use crate::error::{Error, Kind, Side};
 use crate::net::pipe::Read;
-use crate::pool::{Checkout, Lease, Seat, Waiting};
+use crate::pool::{Checkout, Lease, Seat, Waiting, home};
 use crate::server::{Server, cleanup};
 use entry::{Order, State};
 use house::Present;
@@ -86,13 +86,15 @@ impl Client {
         Client { conversation, house, backed, seat: None, who, mode, generation, present }
     }
 
-    /// Until the client leaves. Dropping it closes both ends.
-    pub async fn run(mut self: Box<Client>) {
+    /// Until the client leaves, or goes on to another worker: then it is given back, to be run there. Dropping it closes
+    /// both ends.
+    pub async fn run(mut self: Box<Client>) -> Option<Box<Client>> {
         let leave = loop {
             match poll_fn(|cx| self.conversation.poll_idle(cx)).await {
                 Idle::Gone => break Leave::Gone,
                 Idle::Quit => break Leave::Quit,
                 Idle::Fail(error) => break Leave::Fail(error),
+                Idle::Wants(_) if home::is_called_away() => return Some(self),
                 Idle::Wants(_) => {}
             }
             if let Some(leave) = self.transact().await {
@@ -100,6 +102,7 @@ impl Client {
             }
         };
         Box::pin(self.see_off(leave)).await;
+        None
     }
 
     /// One loan, from the frame that wants a server to the server's return.

@@ -1,24 +1,28 @@
 //! The process: start, run, reload, pause, drain, stop.
 
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
-use tokio_util::task::TaskTracker;
 
-use crate::client::{House, login};
+use crate::client::{Client, House, login};
 use crate::config::{Config, Global};
 use crate::control::Phase;
 use crate::net::listen::{self, Listener};
 use crate::net::stream::Stream;
+use crate::pool::home::{self, Home};
 
+mod balance;
 pub mod load;
 pub mod log;
+mod workers;
 
 use load::{Loaded, Outcome};
+use workers::Crew;
 
 /// How often limits and idle servers are looked at.
 const JANITOR: Duration = Duration::from_millis(100);
@@ -36,25 +40,23 @@ impl std::fmt::Display for Fault {
     }
 }
 
-/// Serves a loaded config until a signal ends it. Builds the runtime: one worker needs no threads beside itself.
+/// Serves a loaded config until a signal ends it. This thread is the first worker.
 pub fn run(loaded: Loaded, log: log::Handle) -> Result<(), Fault> {
-    let workers = match loaded.config().global.workers {
+    let count = match loaded.config().global.workers {
         0 => std::thread::available_parallelism().map_or(1, usize::from),
         some => some,
     };
-    let mut builder = match workers {
-        1 => tokio::runtime::Builder::new_current_thread(),
-        _ => tokio::runtime::Builder::new_multi_thread(),
-    };
-    let runtime = builder.worker_threads(workers).enable_all().build();
-    let runtime = runtime.map_err(|error| Fault(format!("cannot start the runtime: {error}")))?;
-    let served = runtime.block_on(serve(loaded, log));
+    let fault = |error| Fault(format!("cannot start the runtime: {error}"));
+    let runtime = workers::runtime().map_err(fault)?;
+    let (crew, others) = workers::start(count, &runtime, LAST_WORDS).map_err(fault)?;
+    let served = runtime.block_on(serve(loaded, log, crew));
     // A name that is being looked up holds a thread: it is not waited for.
     runtime.shutdown_timeout(LAST_WORDS);
+    others.stop();
     served
 }
 
-async fn serve(loaded: Loaded, log: log::Handle) -> Result<(), Fault> {
+async fn serve(loaded: Loaded, log: log::Handle, crew: Arc<Crew>) -> Result<(), Fault> {
     // First of all, so that no signal meets its default action once somebody may know of us.
     let mut signals = Signals::new().map_err(|error| Fault(format!("cannot take signals: {error}")))?;
     let (phase, seen) = watch::channel(Phase::Running);
@@ -66,15 +68,14 @@ async fn serve(loaded: Loaded, log: log::Handle) -> Result<(), Fault> {
     let house = House::new(ground, doors, seen);
     house.backends.watch_all();
 
-    let clients = TaskTracker::new();
     let ids = Arc::new(AtomicU64::new(1));
     for listener in listeners {
-        tokio::spawn(accept(listener, Arc::clone(&house), clients.clone(), Arc::clone(&ids)));
+        tokio::spawn(accept(listener, Arc::clone(&house), Arc::clone(&crew), Arc::clone(&ids)));
     }
-    tokio::spawn(tend(Arc::clone(&house)));
+    tokio::spawn(tend(Arc::clone(&house), Arc::clone(&crew)));
     tracing::info!(pid = std::process::id(), config = %path.display(), "process up: pgweir {}", env!("CARGO_PKG_VERSION"));
     notify(&[sd_notify::NotifyState::Ready]);
-    Process { house, phase, clients, path, log }.live(&mut signals).await;
+    Process { house, phase, crew, path, log }.live(&mut signals).await;
     Ok(())
 }
 
@@ -82,7 +83,7 @@ async fn serve(loaded: Loaded, log: log::Handle) -> Result<(), Fault> {
 struct Process {
     house: Arc<House>,
     phase: watch::Sender<Phase>,
-    clients: TaskTracker,
+    crew: Arc<Crew>,
     path: PathBuf,
     log: log::Handle,
 }
@@ -108,18 +109,13 @@ impl Process {
         }
         notify(&[sd_notify::NotifyState::Stopping]);
         self.enter(Phase::Stopping);
-        let _ = tokio::time::timeout(LAST_WORDS, self.all_gone()).await;
+        let _ = tokio::time::timeout(LAST_WORDS, self.crew.all_gone()).await;
         tracing::info!("process down");
     }
 
     fn enter(&self, phase: Phase) {
         self.phase.send_replace(phase);
         self.house.entries.enter_phase(phase);
-    }
-
-    async fn all_gone(&self) {
-        self.clients.close();
-        self.clients.wait().await;
     }
 
     /// SIGTERM: no new clients; the present ones leave when they like, until shutdown_timeout.
@@ -134,7 +130,7 @@ impl Process {
             }
         };
         tokio::select! {
-            () = self.all_gone() => {}
+            () = self.crew.all_gone() => {}
             () = signals.again() => {}
             () = patience => self.drain(signals).await,
         }
@@ -146,7 +142,7 @@ impl Process {
         self.house.backends.pause(false);
         self.enter(Phase::Draining);
         tokio::select! {
-            () = self.all_gone() => {}
+            () = self.crew.all_gone() => {}
             () = signals.again() => {}
         }
     }
@@ -197,7 +193,7 @@ fn changed_but_fixed(old: &Config, new: &Config) -> Vec<&'static str> {
 }
 
 /// Takes connections from one listener until the process closes.
-async fn accept(listener: Listener, house: Arc<House>, clients: TaskTracker, ids: Arc<AtomicU64>) {
+async fn accept(listener: Listener, house: Arc<House>, crew: Arc<Crew>, ids: Arc<AtomicU64>) {
     let mut phase = house.phase.clone();
     loop {
         let accepted = tokio::select! {
@@ -213,7 +209,7 @@ async fn accept(listener: Listener, house: Arc<House>, clients: TaskTracker, ids
                     let _ = listen::tune(tcp, &house.backends.ground().config.global);
                 }
                 let id = ids.fetch_add(1, Ordering::Relaxed);
-                clients.spawn(attend(Arc::clone(&house), stream, address, id, clients.clone()));
+                crew.place().attend(attend(Arc::clone(&house), stream, address, id, Arc::clone(&crew)));
             }
             Err(error) => {
                 // Out of descriptors, most likely: the backlog holds those who knock.
@@ -225,10 +221,27 @@ async fn accept(listener: Listener, house: Arc<House>, clients: TaskTracker, ids
 }
 
 /// A connection's login, and then its life in a task of its own, whose size is not the login's.
-async fn attend(house: Arc<House>, stream: Stream, address: String, id: u64, clients: TaskTracker) {
-    if let Some(client) = login::login(&house, stream, address, id).await {
-        clients.spawn(client.run());
+async fn attend(house: Arc<House>, mut stream: Stream, address: String, id: u64, crew: Arc<Crew>) {
+    if home::here() != Home::default() {
+        // Where that fails (no descriptor is left) its events come by way of the first worker.
+        let _ = stream.watch_here();
     }
+    if let Some(client) = login::login(&house, stream, address, id).await {
+        crew.at(home::here()).attend(live(client, Arc::clone(&crew)));
+    }
+}
+
+/// A client's life, from worker to worker. Each part of it is a task of its own on the worker.
+fn live(client: Box<Client>, crew: Arc<Crew>) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+    Box::pin(async move {
+        if let Some(mut client) = client.run().await {
+            let next = Arc::clone(&crew);
+            crew.place().attend(async move {
+                let _ = client.conversation.stream.watch_here();
+                next.at(home::here()).attend(live(client, Arc::clone(&next)));
+            });
+        }
+    })
 }
 
 async fn next(listener: &Listener) -> std::io::Result<(Stream, String)> {
@@ -244,13 +257,14 @@ async fn next(listener: &Listener) -> std::io::Result<(Stream, String)> {
     }
 }
 
-/// The janitor.
-async fn tend(house: Arc<House>) {
+/// The janitor, and whoever balances the workers.
+async fn tend(house: Arc<House>, crew: Arc<Crew>) {
     let mut ticks = tokio::time::interval(JANITOR);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut round = 0u32;
     loop {
         ticks.tick().await;
+        crew.balance();
         house.entries.tend();
         house.backends.tend();
         round = round.wrapping_add(1);

@@ -24,7 +24,7 @@ pub use house::House;
 use crate::cluster::backends::Backed;
 use crate::config::PoolMode;
 use crate::error::{Error, Kind, Side};
-use crate::pool::{Lease, Seat};
+use crate::pool::{Lease, Seat, home};
 use crate::server::{Server, cleanup};
 use crate::session::Ddl;
 use house::Present;
@@ -79,13 +79,15 @@ impl Client {
         Client { conversation, house, backed, seat: None, who, mode, generation, present }
     }
 
-    /// Until the client leaves. Dropping it closes both ends.
-    pub async fn run(mut self: Box<Client>) {
+    /// Until the client leaves, or goes on to another worker: then it is given back, to be run there. Dropping it closes
+    /// both ends.
+    pub async fn run(mut self: Box<Client>) -> Option<Box<Client>> {
         let leave = loop {
             match poll_fn(|cx| self.conversation.poll_idle(cx)).await {
                 Idle::Gone => break Leave::Gone,
                 Idle::Quit => break Leave::Quit,
                 Idle::Fail(error) => break Leave::Fail(error),
+                Idle::Wants(_) if home::is_called_away() => return Some(self),
                 Idle::Wants(seen) => {
                     if let Some(leave) = self.transact(seen).await {
                         break leave;
@@ -94,6 +96,7 @@ impl Client {
             }
         };
         Box::pin(self.see_off(leave)).await;
+        None
     }
 
     /// At a transaction's start: a reload may have changed the limits or retired the pool.

@@ -3,6 +3,7 @@
 //! Reading and writing go through `poll_*`, so that both directions of a conversation progress in one poll.
 
 use std::io::{self, IoSlice};
+use std::os::fd::{AsFd, OwnedFd};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -33,6 +34,21 @@ macro_rules! each {
 impl Stream {
     pub fn is_tls(&self) -> bool {
         matches!(self, Stream::TlsFromClient(_) | Stream::TlsToServer(_))
+    }
+
+    /// Has the socket watched by the runtime in which this is called. A second descriptor of it is registered there and
+    /// then the first one closed, since what TLS has of a connection cannot be taken out from around its socket. Nobody
+    /// may wait for the socket meanwhile. After an error it is watched as before.
+    pub fn watch_here(&mut self) -> io::Result<()> {
+        match self {
+            Stream::Tcp(io) => watch_tcp(io),
+            Stream::Unix(io) => {
+                *io = UnixStream::from_std(second(io)?.into())?;
+                Ok(())
+            }
+            Stream::TlsFromClient(io) => watch_tcp(io.get_mut().0),
+            Stream::TlsToServer(io) => watch_tcp(io.get_mut().0),
+        }
     }
 
     /// Reads what is there. 0 bytes: the peer has ended its side. Cancel-safe.
@@ -78,6 +94,16 @@ impl Stream {
             Stream::TlsToServer(io) => io.get_ref().0.poll_read_ready(cx),
         }
     }
+}
+
+fn watch_tcp(io: &mut TcpStream) -> io::Result<()> {
+    *io = TcpStream::from_std(second(io)?.into())?;
+    Ok(())
+}
+
+/// Another descriptor of the same socket.
+fn second(io: &impl AsFd) -> io::Result<OwnedFd> {
+    io.as_fd().try_clone_to_owned()
 }
 
 /// The same as tokio's traits, for the logins, which read and write as ordinary async code.

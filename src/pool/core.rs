@@ -3,15 +3,28 @@
 //! A pool stands before one or more servers (*nodes*). Sizes count per node, since they protect a node's
 //! max_connections. Waiters are served first come, first served, and are given a connection directly; idle
 //! connections are taken last in, first out, so that the pool can shrink. Time is an argument.
+//!
+//! Both orders give way a little to where a connection is at home (`home`): a waiter may be overtaken by those who came
+//! shortly after it (`OVERTAKE`), so that it waits longer than by first come, first served only for these few; and of the `NEAR` connections that came back last the one at home is taken.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
+
+use super::home::Home;
 
 /// How many connections of a pool may be on their way at once, per node.
 pub const DIAL_WIDTH: usize = 8;
 
 /// The first pause after a failed dial; it doubles up to `Limits::retry_cap`.
 const RETRY_FIRST: Duration = Duration::from_millis(20);
+
+/// A waiter is overtaken by those only who wait on the worker where the connection is at home, and came at most so much
+/// later: a quarter of what it has waited, within these bounds. In a queue in which nobody came so close the order is
+/// exact.
+const OVERTAKE: std::ops::RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_millis(10);
+
+/// How many waiters or idle connections are looked at for one of the same worker.
+const NEAR: usize = 32;
 
 /// The pool's bounds, replaced whole by a reload.
 #[derive(Clone, Debug, PartialEq)]
@@ -44,6 +57,7 @@ pub enum Serving {
 #[derive(Debug)]
 struct Idle<T> {
     it: T,
+    home: Home,
     since: Instant,
     born: Instant,
 }
@@ -64,6 +78,7 @@ struct Node<T> {
 #[derive(Debug)]
 struct Waiter<W> {
     ticket: u64,
+    home: Home,
     since: Instant,
     who: W,
 }
@@ -113,12 +128,13 @@ impl<T, W> Core<T, W> {
         }
     }
 
-    /// An idle connection for whoever asks now; None while others wait already, for their turn comes first.
-    pub fn take(&mut self) -> Option<(usize, T)> {
-        if self.queue.is_empty() { self.take_any() } else { None }
+    /// An idle connection for whoever asks now, on that worker; None while others wait already, for their turn comes
+    /// first.
+    pub fn take(&mut self, home: Home) -> Option<(usize, T)> {
+        if self.queue.is_empty() { self.take_any(home) } else { None }
     }
 
-    fn take_any(&mut self) -> Option<(usize, T)> {
+    fn take_any(&mut self, home: Home) -> Option<(usize, T)> {
         if self.paused {
             return None;
         }
@@ -128,7 +144,7 @@ impl<T, W> Core<T, W> {
             Serving::Any { .. } => self.most_recent()?,
         };
         let idle = &mut self.nodes.get_mut(node)?.idle;
-        let taken = if self.limits.round_robin { idle.pop_front() } else { idle.pop_back() };
+        let taken = if self.limits.round_robin { idle.pop_front() } else { take_near(idle, home) };
         taken.map(|idle| (node, idle.it))
     }
 
@@ -137,11 +153,11 @@ impl<T, W> Core<T, W> {
         (0..self.nodes.len()).filter(|&n| !self.nodes[n].idle.is_empty()).max_by_key(|&n| latest(&self.nodes[n]))
     }
 
-    /// Joins the queue's end.
-    pub fn join(&mut self, who: W, now: Instant) -> u64 {
+    /// Joins the queue's end, to be served on that worker.
+    pub fn join(&mut self, who: W, home: Home, now: Instant) -> u64 {
         let ticket = self.next_ticket;
         self.next_ticket += 1;
-        self.queue.push_back(Waiter { ticket, since: now, who });
+        self.queue.push_back(Waiter { ticket, home, since: now, who });
         ticket
     }
 
@@ -152,20 +168,20 @@ impl<T, W> Core<T, W> {
     }
 
     /// A connection comes back, or a dialled one comes for the first time.
-    pub fn put(&mut self, node: usize, epoch: u64, it: T, born: Instant, now: Instant) -> Put<T, W> {
+    pub fn put(&mut self, node: usize, epoch: u64, it: T, home: Home, born: Instant, now: Instant) -> Put<T, W> {
         let lifetime = self.limits.lifetime;
         let serves = self.serves(node);
-        let Some(home) = self.nodes.get_mut(node) else { return Put::Close(it) };
+        let Some(there) = self.nodes.get_mut(node) else { return Put::Close(it) };
         let over_age = !lifetime.is_zero() && now.saturating_duration_since(born) >= lifetime;
-        if epoch != home.epoch || over_age || !serves {
+        if epoch != there.epoch || over_age || !serves {
             return Put::Close(it);
         }
         if !self.paused
-            && let Some(next) = self.queue.pop_front()
+            && let Some(next) = next_in(&mut self.queue, home, now)
         {
             return Put::Hand(next.who, it);
         }
-        home.idle.push_back(Idle { it, since: now, born });
+        there.idle.push_back(Idle { it, home, since: now, born });
         Put::Kept
     }
 
@@ -288,10 +304,8 @@ impl<T, W> Core<T, W> {
 
     /// Pairs the queue with what stands idle, after a resume or a change of nodes.
     pub fn match_up(&mut self) -> Option<(W, usize, T)> {
-        if self.queue.is_empty() {
-            return None;
-        }
-        let (node, it) = self.take_any()?;
+        let home = self.queue.front()?.home;
+        let (node, it) = self.take_any(home)?;
         self.queue.pop_front().map(|waiter| (waiter.who, node, it))
     }
 
@@ -361,6 +375,22 @@ impl<T, W> Core<T, W> {
     }
 }
 
+/// Who is served next by a connection at home there.
+fn next_in<W>(queue: &mut VecDeque<Waiter<W>>, home: Home, now: Instant) -> Option<Waiter<W>> {
+    let first = queue.front()?.since;
+    let quarter = now.saturating_duration_since(first) / 4;
+    let most = quarter.clamp(*OVERTAKE.start(), *OVERTAKE.end());
+    let close = |waiter: &&Waiter<W>| waiter.since.saturating_duration_since(first) <= most;
+    let at = queue.iter().take(NEAR).take_while(close).position(|waiter| waiter.home == home);
+    queue.remove(at.unwrap_or(0))
+}
+
+/// The last one that came back there; far from home, the last of all.
+fn take_near<T>(idle: &mut VecDeque<Idle<T>>, home: Home) -> Option<Idle<T>> {
+    let back = idle.iter().rev().take(NEAR).position(|idle| idle.home == home).unwrap_or(0);
+    idle.remove(idle.len().checked_sub(back + 1)?)
+}
+
 impl<T> Node<T> {
     fn may_dial(&self, bound: usize, now: Instant) -> bool {
         self.open < bound && self.dialling < DIAL_WIDTH && self.not_before.is_none_or(|until| until <= now)
@@ -370,6 +400,9 @@ impl<T> Node<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const HOME: Home = Home(0);
+    const AWAY: Home = Home(1);
 
     fn limits(size: usize) -> Limits {
         Limits {
@@ -391,19 +424,68 @@ mod tests {
     fn opened(core: &mut Core<u32, &'static str>, it: u32, now: Instant) -> Put<u32, &'static str> {
         assert_eq!(core.next_dial(now), Some(0));
         core.dialled(0);
-        core.put(0, 0, it, now, now)
+        core.put(0, 0, it, HOME, now, now)
     }
 
     #[test]
     fn waiters_are_served_in_their_order_and_nobody_jumps_the_queue() {
         let (mut core, now) = core(2);
-        core.join("a", now);
-        core.join("b", now);
+        core.join("a", HOME, now);
+        core.join("b", HOME, now);
         assert_eq!(opened(&mut core, 1, now), Put::Hand("a", 1));
-        assert_eq!(core.take(), None);
-        assert_eq!(core.put(0, 0, 1, now, now), Put::Hand("b", 1));
-        assert_eq!(core.put(0, 0, 1, now, now), Put::Kept);
-        assert_eq!(core.take(), Some((0, 1)));
+        assert_eq!(core.take(HOME), None);
+        assert_eq!(core.put(0, 0, 1, HOME, now, now), Put::Hand("b", 1));
+        assert_eq!(core.put(0, 0, 1, HOME, now, now), Put::Kept);
+        assert_eq!(core.take(HOME), Some((0, 1)));
+    }
+
+    #[test]
+    fn a_waiter_is_overtaken_only_by_those_of_the_connections_worker_who_came_right_behind_it() {
+        let (mut core, now) = core(1);
+        let at = |micros| now + Duration::from_micros(micros);
+        core.join("a", AWAY, now);
+        core.join("b", AWAY, at(500));
+        core.join("c", HOME, at(1000));
+        core.join("d", HOME, at(1001));
+        assert_eq!(core.put(0, 0, 1, HOME, now, now), Put::Hand("c", 1));
+        // `d` came too late to pass `a`, but not `b`.
+        assert_eq!(core.put(0, 0, 1, HOME, now, at(4000)), Put::Hand("a", 1));
+        assert_eq!(core.put(0, 0, 1, HOME, now, at(4000)), Put::Hand("d", 1));
+        assert_eq!(core.put(0, 0, 1, HOME, now, at(4000)), Put::Hand("b", 1));
+        // However long it has waited: ten milliseconds are the most.
+        core.join("e", AWAY, now);
+        core.join("f", HOME, at(10_001));
+        assert_eq!(core.put(0, 0, 1, HOME, now, at(9_000_000)), Put::Hand("e", 1));
+    }
+
+    #[test]
+    fn a_waiter_of_a_busy_pool_is_served_though_all_connections_are_at_home_elsewhere() {
+        let (mut core, now) = core(1);
+        core.join("away", AWAY, now);
+        let mut overtaken = 0;
+        for tenth in 1.. {
+            let now = now + Duration::from_micros(100 * tenth);
+            core.join("home", HOME, now);
+            match core.put(0, 0, 1, HOME, now, now) {
+                Put::Hand("away", _) => break,
+                _ => overtaken += 1,
+            }
+        }
+        assert_eq!(overtaken, 10);
+    }
+
+    #[test]
+    fn of_those_that_came_back_last_the_one_at_home_is_taken() {
+        let (mut core, now) = core(3);
+        for (it, home) in [(1, HOME), (2, HOME), (3, AWAY)] {
+            core.put(0, 0, it, home, now, now);
+        }
+        assert_eq!((core.take(HOME), core.take(HOME), core.take(HOME)), (Some((0, 2)), Some((0, 1)), Some((0, 3))));
+        assert_eq!(core.take(HOME), None);
+        for it in 0..=NEAR as u32 {
+            core.put(0, 0, it, if it == 0 { HOME } else { AWAY }, now, now);
+        }
+        assert_eq!(core.take(HOME), Some((0, NEAR as u32)), "what came back long ago stays, so that it can go");
     }
 
     #[test]
@@ -411,7 +493,7 @@ mod tests {
         let (mut core, now) = core(2);
         assert_eq!(core.next_dial(now), None);
         for who in ["a", "b", "c"] {
-            core.join(who, now);
+            core.join(who, HOME, now);
         }
         assert_eq!((core.next_dial(now), core.next_dial(now), core.next_dial(now)), (Some(0), Some(0), None));
         core.closed(0);
@@ -423,8 +505,8 @@ mod tests {
     fn the_reserve_opens_for_those_who_waited_long() {
         let (mut core, now) = core(1);
         core.limits.reserve = 1;
-        core.join("a", now);
-        core.join("b", now);
+        core.join("a", HOME, now);
+        core.join("b", HOME, now);
         assert_eq!((core.next_dial(now), core.next_dial(now)), (Some(0), None));
         let later = now + Duration::from_secs(5);
         assert_eq!((core.next_dial(later), core.next_dial(later)), (Some(0), None));
@@ -433,7 +515,7 @@ mod tests {
     #[test]
     fn a_failed_dial_pauses_and_the_pause_doubles_to_its_cap() {
         let (mut core, mut now) = core(1);
-        core.join("a", now);
+        core.join("a", HOME, now);
         let mut pauses = Vec::new();
         for _ in 0..8 {
             assert_eq!(core.next_dial(now), Some(0));
@@ -450,36 +532,36 @@ mod tests {
     fn idle_connections_are_taken_last_in_first_out_or_in_turn() {
         let (mut core, now) = core(3);
         for it in 1..=3 {
-            core.join("x", now);
+            core.join("x", HOME, now);
             opened(&mut core, it, now);
-            core.put(0, 0, it, now, now);
+            core.put(0, 0, it, HOME, now, now);
         }
-        assert_eq!(core.take(), Some((0, 3)));
+        assert_eq!(core.take(HOME), Some((0, 3)));
         core.limits.round_robin = true;
-        assert_eq!(core.take(), Some((0, 1)));
+        assert_eq!(core.take(HOME), Some((0, 1)));
     }
 
     #[test]
     fn an_old_epoch_or_another_node_closes_on_return() {
         let now = Instant::now();
         let mut core: Core<u32, &str> = Core::new(2, Serving::One(0), limits(2));
-        assert_eq!(core.put(0, 0, 1, now, now), Put::Kept);
+        assert_eq!(core.put(0, 0, 1, HOME, now, now), Put::Kept);
         assert_eq!(core.serve(Serving::One(1)), vec![1]);
-        assert_eq!(core.put(0, 0, 1, now, now), Put::Close(1));
-        assert_eq!(core.put(1, 0, 2, now, now), Put::Kept);
+        assert_eq!(core.put(0, 0, 1, HOME, now, now), Put::Close(1));
+        assert_eq!(core.put(1, 0, 2, HOME, now, now), Put::Kept);
         core.recycle(1);
-        assert_eq!(core.put(1, 0, 2, now, now), Put::Close(2));
+        assert_eq!(core.put(1, 0, 2, HOME, now, now), Put::Close(2));
         assert_eq!(core.serve(Serving::Nobody), Vec::<u32>::new());
-        assert_eq!(core.take(), None);
+        assert_eq!(core.take(HOME), None);
     }
 
     #[test]
     fn a_pause_hands_nothing_out() {
         let (mut core, now) = core(1);
-        core.put(0, 0, 1, now, now);
+        core.put(0, 0, 1, HOME, now, now);
         core.pause(true);
-        assert_eq!(core.take(), None);
-        core.join("a", now);
+        assert_eq!(core.take(HOME), None);
+        core.join("a", HOME, now);
         assert_eq!((core.next_dial(now), core.match_up()), (None, None));
         core.pause(false);
         assert_eq!(core.match_up(), Some(("a", 0, 1)));
@@ -490,11 +572,11 @@ mod tests {
         let (mut core, now) = core(3);
         core.limits.min_size = 1;
         for it in 1..=3 {
-            core.join("x", now);
+            core.join("x", HOME, now);
             assert!(core.next_dial(now).is_some());
             core.dialled(0);
             core.dismiss();
-            core.put(0, 0, it, now, now);
+            core.put(0, 0, it, HOME, now, now);
         }
         assert_eq!(core.expired(now + Duration::from_secs(599)), Vec::<u32>::new());
         assert_eq!(core.expired(now + Duration::from_secs(600)), vec![1, 2]);
@@ -506,11 +588,11 @@ mod tests {
         let mut core: Core<u32, &str> =
             Core::new(2, Serving::Any { balance: true }, Limits { min_size: 1, ..limits(3) });
         for it in 0..6 {
-            core.join("x", now);
+            core.join("x", HOME, now);
             let node = core.next_dial(now).expect("room on both");
             core.dialled(node);
             core.dismiss();
-            core.put(node, 0, it, now, now);
+            core.put(node, 0, it, HOME, now, now);
         }
         assert_eq!(core.expired(now + Duration::from_secs(600)).len(), 4);
     }
@@ -518,8 +600,8 @@ mod tests {
     #[test]
     fn a_waiter_that_leaves_is_not_served() {
         let (mut core, now) = core(1);
-        let a = core.join("a", now);
-        core.join("b", now);
+        let a = core.join("a", HOME, now);
+        core.join("b", HOME, now);
         assert!(core.leave(a) && !core.leave(a));
         assert_eq!(opened(&mut core, 1, now), Put::Hand("b", 1));
     }

@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use parking_lot::Mutex;
 
-use super::{Lent, Pool};
+use super::{Lent, Pool, home};
 use crate::error::Error;
 
 /// The right to one connection of a pool; its place is free again when it is dropped.
@@ -98,6 +98,14 @@ impl<T: Lent> Lease<T> {
 
     pub(super) fn take_apart(mut self) -> Option<(Box<T>, Permit<T>)> {
         self.it.take().zip(self.permit.take())
+    }
+
+    /// Its user is on this worker: here it is at home from now on.
+    pub(super) fn arrive(&mut self) {
+        let here = home::here();
+        if self.home() != here {
+            self.move_to(here);
+        }
     }
 
     /// Gives the connection back, clean as the proof says.
@@ -207,8 +215,10 @@ impl<T: Lent> Waiting<T> {
     pub fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Lease<T>, Error>> {
         let mut state = self.seat.state.lock();
         match std::mem::replace(&mut *state, Given::Nothing) {
-            Given::Lease(lease) => {
+            Given::Lease(mut lease) => {
                 self.over = true;
+                drop(state);
+                lease.arrive();
                 Poll::Ready(Ok(lease))
             }
             Given::Refusal(error) => {

@@ -14,10 +14,12 @@ use parking_lot::Mutex;
 use crate::error::Error;
 
 pub mod core;
+pub mod home;
 mod lease;
 pub mod registry;
 
 use self::core::{Census, Core, Limits, Put, Serving};
+use self::home::Home;
 pub use self::lease::{Checkout, Lease, Permit, Seat, Waiting};
 
 /// What can be lent.
@@ -32,6 +34,13 @@ pub trait Lent: Send + 'static {
 
     /// The node that it is connected to.
     fn node(&self) -> usize;
+
+    /// The worker whose driver watches it.
+    fn home(&self) -> Home;
+
+    /// It is used on this worker, which is the caller's, from now on. Where it cannot move it stays at home, and is
+    /// driven from there.
+    fn move_to(&mut self, home: Home);
 
     /// Something that must end before it is lent again, though it is clean (a cancel request on its way). The future
     /// says whether it may then be kept.
@@ -105,8 +114,8 @@ impl<T: Lent> Pool<T> {
         drop(seat.take());
         loop {
             let mut core = self.core.lock();
-            let Some((node, it)) = core.take() else {
-                let ticket = core.join(Arc::clone(seat), Instant::now());
+            let Some((node, it)) = core.take(home::here()) else {
+                let ticket = core.join(Arc::clone(seat), home::here(), Instant::now());
                 drop(core);
                 self.pump();
                 return Checkout::Wait(Waiting::new(Arc::clone(self), Arc::clone(seat), ticket));
@@ -114,6 +123,7 @@ impl<T: Lent> Pool<T> {
             let mut lease = Lease::new(it, Permit::new(Arc::clone(self), node, core.epoch(node)));
             drop(core);
             if lease.alive() {
+                lease.arrive();
                 return Checkout::Ready(lease);
             }
         }
@@ -151,9 +161,9 @@ impl<T: Lent> Pool<T> {
     /// A clean connection: to the first in the queue, else among the idle ones.
     fn put(self: &Arc<Self>, lease: Lease<T>) {
         let Some((it, permit)) = lease.take_apart() else { return };
-        let born = it.born();
+        let (home, born) = (it.home(), it.born());
         let mut core = self.core.lock();
-        match core.put(permit.node(), permit.epoch(), it, born, Instant::now()) {
+        match core.put(permit.node(), permit.epoch(), it, home, born, Instant::now()) {
             Put::Close(it) => {
                 drop(core);
                 drop(it);
@@ -281,7 +291,7 @@ mod tests {
     use super::*;
     use crate::error::{Kind, Side};
 
-    struct Thing(Instant);
+    struct Thing(Instant, Home);
 
     impl Lent for Thing {
         type Proof = ();
@@ -298,6 +308,14 @@ mod tests {
             0
         }
 
+        fn home(&self) -> Home {
+            self.1
+        }
+
+        fn move_to(&mut self, home: Home) {
+            self.1 = home;
+        }
+
         fn hindrance(&self) -> Option<Pin<Box<dyn Future<Output = bool> + Send>>> {
             None
         }
@@ -312,7 +330,7 @@ mod tests {
 
     impl Dialler<Thing> for Instantly {
         fn dial(&self, permit: Permit<Thing>) {
-            permit.deliver(Box::new(Thing(Instant::now())), ());
+            permit.deliver(Box::new(Thing(Instant::now(), home::here())), ());
         }
 
         fn make_room(&self, full: &Arc<Gauge>) -> bool {
@@ -353,8 +371,10 @@ mod tests {
     fn a_place_given_up_while_it_is_served_loses_nothing() {
         let pool = pool(limits(1), &[], Instantly::default());
         std::thread::scope(|scope| {
-            for _ in 0..4 {
-                scope.spawn(|| {
+            for worker in 0..4 {
+                let pool = &pool;
+                scope.spawn(move || {
+                    home::settle(Home(worker), Arc::default());
                     let seat = Arc::default();
                     for round in 0..20_000 {
                         match pool.checkout(&seat) {
@@ -373,6 +393,45 @@ mod tests {
             }
         });
         assert_eq!(pool.census(), Census { open: 1, idle: 1, dialling: 0, waiting: 0 });
+    }
+
+    #[test]
+    fn what_is_lent_is_at_home_where_it_is_used() {
+        let pool = pool(limits(1), &[], Instantly::default());
+        let at_home = |home| {
+            std::thread::scope(|scope| {
+                let borrowed = scope.spawn(|| {
+                    home::settle(home, Arc::default());
+                    lease(&pool).map(|lease| {
+                        let there = lease.home();
+                        lease.release(());
+                        there
+                    })
+                });
+                borrowed.join().expect("a connection is lent")
+            })
+        };
+        for worker in [0, 1, 1, 0] {
+            assert_eq!(at_home(Home(worker)), Some(Home(worker)));
+        }
+        let held = lease(&pool).expect("a connection");
+        let seat = Arc::default();
+        std::thread::scope(|scope| {
+            let waits = scope.spawn(|| {
+                home::settle(Home(1), Arc::default());
+                pool.checkout(&seat)
+            });
+            let Ok(Checkout::Wait(mut waiting)) = waits.join() else { panic!("the pool is full") };
+            held.release(());
+            let used = scope.spawn(move || {
+                home::settle(Home(1), Arc::default());
+                match waiting.poll(&mut Context::from_waker(Waker::noop())) {
+                    Poll::Ready(Ok(lease)) => Some(lease.home()),
+                    _ => None,
+                }
+            });
+            assert_eq!(used.join().ok().flatten(), Some(Home(1)));
+        });
     }
 
     #[test]

@@ -12,6 +12,7 @@ use crate::auth::scram::{self, Binding, Keys};
 use crate::auth::{Secret, md5};
 use crate::error::{Error, Kind, Side};
 use crate::net::talk::{Fault, Message, Talk};
+use crate::pool::home;
 use crate::session::ServerState;
 use crate::session::ledger::Settled;
 use crate::session::settings::{self, Settings};
@@ -128,6 +129,7 @@ async fn login_once(plan: &Plan, attempt: Attempt) -> Result<LoggedIn, Error> {
         state: ServerState::new(base, plan.max_prepared_statements),
         gate: Arc::new(Gate::new(plan.route.clone(), greeting.pid, &greeting.secret, Arc::clone(&plan.lost))),
         node: plan.node,
+        home: home::here(),
         born: Instant::now(),
         cancel_wait: plan.route.global.cancel_wait_timeout,
     };

@@ -15,6 +15,7 @@ pub mod login;
 
 use crate::net::stream::Stream;
 use crate::pool::Lent;
+use crate::pool::home::Home;
 use crate::session::ServerState;
 use crate::session::ledger::Settled;
 use crate::session::settings;
@@ -29,6 +30,7 @@ pub struct Server {
     pub gate: Arc<Gate>,
     /// Its place in the pool's list of servers.
     node: usize,
+    home: Home,
     born: Instant,
     cancel_wait: Option<Duration>,
 }
@@ -155,6 +157,16 @@ impl Lent for Server {
 
     fn node(&self) -> usize {
         self.node
+    }
+
+    fn home(&self) -> Home {
+        self.home
+    }
+
+    fn move_to(&mut self, home: Home) {
+        if self.stream.watch_here().is_ok() {
+            self.home = home;
+        }
     }
 
     fn hindrance(&self) -> Option<Pin<Box<dyn Future<Output = bool> + Send>>> {

@@ -66,6 +66,7 @@ impl Session {
             _ if self.status == TxStatus::Failed => None,
             Special::Deallocate(name) => Some(Effect::Deallocate(sql::fold_identifier(name).as_ref().into())),
             Special::DeallocateAll => Some(Effect::DeallocateAll),
+            Special::DiscardAll => Some(Effect::DiscardAll),
             _ => None,
         };
         let taint = match verdict.special {
@@ -76,7 +77,7 @@ impl Session {
             self.tainted(taint, to_server);
         }
         // DEALLOCATE is planned as an empty query; what executes it applies the effect.
-        let rest = if effect.is_some() { EMPTY_PARSE } else { rest };
+        let rest = if effect.as_ref().is_some_and(Effect::is_ours) { EMPTY_PARSE } else { rest };
         let mut make =
             |id| Statement { id, name: prepared::server_name(id), rest: rest.into(), taint, effect: effect.clone() };
         // In a failed transaction the server must refuse the Parse itself (25P02), unless it is one that ends it.
@@ -145,8 +146,11 @@ impl Session {
         self.large_unbound = false;
         self.replace_unnamed(Unnamed::Known(OnServer::Sent(self.ledger.batch())));
         self.unnamed_rest.clear();
-        self.unnamed_effect = self.own_effect(&verdict.special);
-        if self.unnamed_effect.is_some() {
+        self.unnamed_effect = match verdict.special {
+            Special::DiscardAll if self.tracking => Some(Effect::DiscardAll),
+            special => self.own_effect(&special),
+        };
+        if self.unnamed_effect.as_ref().is_some_and(Effect::is_ours) {
             self.unnamed_rest.extend_from_slice(EMPTY_PARSE);
             encode::parse(to_server.end(), b"", EMPTY_PARSE);
             self.ledger.push(Owed::new(Kind::Parse, Action::Forward));

@@ -163,7 +163,7 @@ impl Session {
         to_server: &mut Outbox<'_>,
     ) {
         let resetting = self.resets(statement, text, server);
-        if resetting != Resetting::Nothing {
+        if resetting != Resetting::NOTHING {
             self.resetting = resetting;
             return;
         }

@@ -167,7 +167,7 @@ impl Session {
             self.ledger.forward_head();
             server.parsed.forget_doubtful();
             self.reset(server, to_client);
-            self.resetting = Resetting::All;
+            self.resetting = Resetting::ALL;
             return;
         }
         if head.action != Action::Forward {
@@ -180,7 +180,7 @@ impl Session {
                 self.unnamed = Unnamed::None;
                 self.reset(server, to_client);
                 if self.mode != PoolMode::Session {
-                    self.resetting = Resetting::All;
+                    self.resetting = Resetting::ALL;
                 }
             }
             // Only a client that has its server to itself can send it on (`own_effect`).
@@ -223,7 +223,7 @@ impl Session {
         let aligning = self.ledger.head().is_some_and(|owed| owed.action == Action::Skip);
         if !aligning && self.resetting.concerns(name) {
             // Of one setting the client is told when it went through.
-            if self.resetting == Resetting::All {
+            if self.resetting == Resetting::ALL {
                 let told = self.startup.get(name).unwrap_or(value);
                 encode::parameter_status(to_client.end(), name.as_bytes(), told.as_bytes());
             }
@@ -243,7 +243,7 @@ impl Session {
         to_client: &mut Outbox<'_>,
     ) -> Result<FromServer, Error> {
         self.copy_in = false;
-        self.resetting = Resetting::Nothing;
+        self.resetting = Resetting::NOTHING;
         self.told_fatal |= matches!(backend::field(frame.body, b'V'), Some(b"FATAL" | b"PANIC"));
         let Some(head) = self.ledger.next_real().copied() else {
             // Out of turn only a FATAL comes, and the end of the connection behind it.

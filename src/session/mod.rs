@@ -189,7 +189,7 @@ impl Session {
             lexical,
             reported: Reported::default(),
             verified: false,
-            resetting: Resetting::Nothing,
+            resetting: Resetting::NOTHING,
             told_fatal: false,
             waits: false,
             replay: Replay::default(),

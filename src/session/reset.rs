@@ -14,26 +14,21 @@ use crate::wire::backend::TxStatus;
 use crate::wire::encode;
 
 /// What leads back while its answer is awaited: what the server reports until ReadyForQuery is its own default.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Resetting {
-    All,
-    #[default]
-    Nothing,
-    /// One of `settings::FOLLOWED`.
-    One(u8),
-}
+/// One byte, a place in `settings::FOLLOWED` or one beyond it: every idle client has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Resetting(u8);
 
 impl Resetting {
+    pub const ALL: Resetting = Resetting(u8::MAX);
+    pub const NOTHING: Resetting = Resetting(u8::MAX - 1);
+
     fn one(&self) -> Option<&'static str> {
-        match self {
-            Resetting::One(at) => settings::FOLLOWED.get(usize::from(*at)).copied(),
-            _ => None,
-        }
+        settings::FOLLOWED.get(usize::from(self.0)).copied()
     }
 
     /// Whether it leads this setting back.
     pub fn concerns(&self, name: &str) -> bool {
-        *self == Resetting::All || self.one() == Some(name)
+        *self == Resetting::ALL || self.one() == Some(name)
     }
 }
 
@@ -42,24 +37,24 @@ impl Session {
     pub(super) fn resets(&self, statement: &Statement<'_>, text: &[u8], server: &ServerState) -> Resetting {
         let alone = self.ledger.owes_client_nothing() && self.status == TxStatus::Idle && self.batch == Batch::Closed;
         match (statement.special, statement.taint) {
-            _ if !alone => Resetting::Nothing,
-            (Special::ResetAll, None) => Resetting::All,
+            _ if !alone => Resetting::NOTHING,
+            (Special::ResetAll, None) => Resetting::ALL,
             (Special::None, Some(Taint::Reset)) if statement.statements == 1 => {
                 let known = |name: &&&str| self.reports(name) && server.base.get(name).is_some();
                 let name = single(text, self.lexical).and_then(settings::followed);
                 let at = name.as_ref().filter(known).and_then(|name| place(name));
-                at.filter(|_| self.pin.is_none()).map_or(Resetting::Nothing, Resetting::One)
+                at.filter(|_| self.pin.is_none()).map_or(Resetting::NOTHING, Resetting)
             }
-            _ => Resetting::Nothing,
+            _ => Resetting::NOTHING,
         }
     }
 
     /// It went through.
     pub(super) fn finish_reset(&mut self, server: &mut ServerState, to_client: &mut Outbox<'_>) {
-        let resetting = std::mem::take(&mut self.resetting);
+        let resetting = std::mem::replace(&mut self.resetting, Resetting::NOTHING);
         match resetting.one() {
             Some(name) => self.reset_one(name, server, to_client),
-            None if resetting == Resetting::All => self.reset(server, to_client),
+            None if resetting == Resetting::ALL => self.reset(server, to_client),
             None => {}
         }
     }

@@ -372,10 +372,6 @@ fn alone(text: &str) -> bool {
     ["deallocate", "discard", "reset"].iter().any(|word| text.starts_with(word))
 }
 
-fn resets(text: &str) -> bool {
-    ["discard", "reset"].iter().any(|word| text.starts_with(word))
-}
-
 fn copy_in(dice: &mut Dice, lines: &mut Vec<Line>) {
     let text = dice.pick(&["copy t from stdin", "copy bad from stdin"]);
     let extended = dice.one_in(2);
@@ -406,9 +402,8 @@ fn batch(dice: &mut Dice, unique: &mut u64, lines: &mut Vec<Line>) {
     for _ in 0..1 + dice.below(3) {
         let name = if dice.one_in(3) { "\"\"" } else { dice.pick(NAMES) };
         let portal = if dice.one_in(6) { "p" } else { "\"\"" };
-        // Known to differ: DISCARD ALL by the extended protocol takes effect when answered, not when sent, and RESET
-        // ALL with something beside it leads to the server's defaults and not the startup packet's.
-        let text = Some(pick_text(dice, unique)).filter(|text| !resets(text)).unwrap_or_default();
+        // Known to differ: RESET ALL with something beside it leads to the server's defaults and not the startup packet's.
+        let text = Some(pick_text(dice, unique)).filter(|text| !text.starts_with("reset")).unwrap_or_default();
         let params = if text.contains("$1") { "7" } else { "" };
         let limit = if dice.one_in(4) { 2 } else { 0 };
         match dice.below(12) {

@@ -5,9 +5,9 @@
 
 use super::ledger::{Action, Kind, NO_SLOT, Owed};
 use super::outbox::Outbox;
-use super::prepared::Effect;
+use super::prepared::{Effect, Unnamed};
 use super::statements_in::{DECOY, DECOY_ID, UNKNOWN};
-use super::{Batch, Frame, FromClient, Session, prepared};
+use super::{Batch, Frame, FromClient, ServerState, Session, prepared};
 use crate::wire::{self, encode};
 
 /// A command that is on its way.
@@ -23,7 +23,7 @@ impl Session {
     pub(super) fn begin(&mut self, effect: Effect) {
         let slots = match &effect {
             Effect::Deallocate(name) => self.statements.hide(name).into_iter().collect(),
-            Effect::DeallocateAll => self.statements.hide_all(),
+            Effect::DeallocateAll | Effect::DiscardAll => self.statements.hide_all(),
             Effect::Wish(..) => Vec::new(),
         };
         self.effects.push_back(Begun { effect, slots });
@@ -57,7 +57,20 @@ impl Session {
         }
     }
 
-    pub(super) fn execute(&mut self, frame: &Frame<'_>, to_server: &mut Outbox<'_>) -> FromClient {
+    /// DISCARD ALL goes out, to be executed or as a Query.
+    pub(super) fn discard(&mut self, kind: Kind, server: &mut ServerState) -> FromClient {
+        self.begin(Effect::DiscardAll);
+        server.parsed.doubt_all();
+        self.ledger.push(Owed::new(kind, Action::Discard));
+        FromClient::Forward
+    }
+
+    pub(super) fn execute(
+        &mut self,
+        frame: &Frame<'_>,
+        server: &mut ServerState,
+        to_server: &mut Outbox<'_>,
+    ) -> FromClient {
         self.batch = Batch::Open;
         self.copy_ends = 0;
         if self.execute_changed(frame, to_server) {
@@ -69,6 +82,10 @@ impl Session {
             Some(Effect::Deallocate(name)) if self.statements.find(&name).is_none() => {
                 self.deallocate_there(&name, to_server);
                 FromClient::Replaced { taken: frame.header.len }
+            }
+            Some(Effect::DiscardAll) => {
+                self.replace_unnamed(Unnamed::None);
+                self.discard(Kind::Execute, server)
             }
             Some(effect) => {
                 self.begin(effect);

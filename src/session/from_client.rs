@@ -4,6 +4,7 @@ use super::ledger::{Action, Kind, Owed};
 use super::outbox::Outbox;
 use super::pin::Pin;
 use super::prepared::{Effect, Unnamed};
+use super::reset::Resetting;
 use super::wishes::Wished;
 use super::{Batch, Ddl, Frame, FromClient, ServerState, Session};
 use crate::config::PoolMode;
@@ -57,7 +58,7 @@ impl Session {
             front::BIND => self.bind(&frame, server, to_server),
             front::DESCRIBE => Ok(self.describe(&frame, server, to_server)),
             front::CLOSE => Ok(self.close(&frame)),
-            front::EXECUTE => Ok(self.execute(&frame, to_server)),
+            front::EXECUTE => Ok(self.execute(&frame, server, to_server)),
             front::FUNCTION_CALL => Ok(self.forward(Kind::Function)),
             front::FLUSH => Ok(FromClient::Forward),
             tag => known(tag).map(|()| FromClient::Swallow),
@@ -144,12 +145,9 @@ impl Session {
             return FromClient::Replaced { taken: frame.header.len };
         }
         if statement.special == Special::DiscardAll && self.tracking {
-            self.begin(Effect::DeallocateAll);
-            server.parsed.doubt_all();
-            self.ledger.push(Owed::new(Kind::Query, Action::Discard));
-            return FromClient::Forward;
+            return self.discard(Kind::Query, server);
         }
-        self.note_taint(&statement, to_server);
+        self.note_taint(&statement, text, server, to_server);
         self.forward(Kind::Query)
     }
 
@@ -167,11 +165,20 @@ impl Session {
         }
     }
 
-    /// A statement that changes session state pins; RESET ALL alone in autocommit is followed instead.
-    fn note_taint(&mut self, statement: &sql::Statement<'_>, to_server: &mut Outbox<'_>) {
-        let alone = self.ledger.owes_client_nothing() && self.status == TxStatus::Idle && self.batch == Batch::Closed;
+    /// A statement that changes session state pins; one that leads settings back is followed instead where it can be.
+    fn note_taint(
+        &mut self,
+        statement: &sql::Statement<'_>,
+        text: &[u8],
+        server: &ServerState,
+        to_server: &mut Outbox<'_>,
+    ) {
+        let resetting = self.resets(statement, text, server);
+        if resetting != Resetting::NOTHING {
+            self.resetting = resetting;
+            return;
+        }
         match statement.taint {
-            None if statement.special == Special::ResetAll && alone => self.resetting = true,
             None if statement.special == Special::ResetAll => self.pin_for(Pin::Statement(Taint::Reset)),
             None => {}
             Some(taint) => self.tainted(taint, to_server),

@@ -4,6 +4,7 @@ use super::ledger::{Action, Kind, Owed};
 use super::outbox::Outbox;
 use super::pin::Pin;
 use super::prepared::{OnServer, Unnamed};
+use super::reset::Resetting;
 use super::settings;
 use super::{Batch, Ddl, Frame, FromServer, ServerState, Session};
 use crate::config::PoolMode;
@@ -166,7 +167,7 @@ impl Session {
             self.ledger.forward_head();
             server.parsed.forget_doubtful();
             self.reset(server, to_client);
-            self.resetting = true;
+            self.resetting = Resetting::ALL;
             return;
         }
         if head.action != Action::Forward {
@@ -178,7 +179,9 @@ impl Session {
                 self.statements.clear();
                 self.unnamed = Unnamed::None;
                 self.reset(server, to_client);
-                self.resetting = self.mode != PoolMode::Session;
+                if self.mode != PoolMode::Session {
+                    self.resetting = Resetting::ALL;
+                }
             }
             // Only a client that has its server to itself can send it on (`own_effect`).
             b"DEALLOCATE ALL" => {
@@ -218,9 +221,12 @@ impl Session {
         }
         let Some(name) = settings::followed(name) else { return Ok(FromServer::Forward) };
         let aligning = self.ledger.head().is_some_and(|owed| owed.action == Action::Skip);
-        if self.resetting && !aligning {
-            let told = self.startup.get(name).unwrap_or(value);
-            encode::parameter_status(to_client.end(), name.as_bytes(), told.as_bytes());
+        if !aligning && self.resetting.concerns(name) {
+            // Of one setting the client is told when it went through.
+            if self.resetting == Resetting::ALL {
+                let told = self.startup.get(name).unwrap_or(value);
+                encode::parameter_status(to_client.end(), name.as_bytes(), told.as_bytes());
+            }
             return Ok(FromServer::Swallow);
         }
         let news = self.wanted.get(name) != Some(value);
@@ -237,7 +243,7 @@ impl Session {
         to_client: &mut Outbox<'_>,
     ) -> Result<FromServer, Error> {
         self.copy_in = false;
-        self.resetting = false;
+        self.resetting = Resetting::NOTHING;
         self.told_fatal |= matches!(backend::field(frame.body, b'V'), Some(b"FATAL" | b"PANIC"));
         let Some(head) = self.ledger.next_real().copied() else {
             // Out of turn only a FATAL comes, and the end of the connection behind it.
@@ -325,10 +331,7 @@ impl Session {
             self.verified = true;
             return Ok(FromServer::Swallow);
         }
-        if self.resetting {
-            self.resetting = false;
-            self.reset(server, to_client);
-        }
+        self.finish_reset(server, to_client);
         if self.mode == PoolMode::Statement && status != TxStatus::Idle {
             return Err(Error::new(ErrorKind::StatementMode, Side::Client));
         }

@@ -27,6 +27,7 @@ pub mod pin;
 mod portals;
 pub mod prepared;
 mod replay;
+mod reset;
 mod server_state;
 pub mod settings;
 mod shape;
@@ -44,6 +45,7 @@ use outbox::Outbox;
 use pin::Pin;
 use prepared::{Effect, Intern, Statements, Unnamed};
 use replay::Replay;
+use reset::Resetting;
 pub use server_state::ServerState;
 use settings::Settings;
 use unnamed::Replacements;
@@ -169,8 +171,7 @@ pub struct Session {
     reported: Reported,
     /// A server took these settings once: they may go in the same write as a statement.
     verified: bool,
-    /// A RESET ALL runs alone: what the server reports until ReadyForQuery is its own default.
-    resetting: bool,
+    resetting: Resetting,
     told_fatal: bool,
     /// The client's next message waits for a Describe of ours.
     waits: bool,
@@ -212,7 +213,7 @@ impl Session {
             absent: None,
             reported: Reported::default(),
             verified: false,
-            resetting: false,
+            resetting: Resetting::NOTHING,
             told_fatal: false,
             waits: false,
             replay: Replay::default(),
@@ -335,31 +336,6 @@ impl Session {
     fn pin_for(&mut self, pin: Pin) {
         if self.mode != PoolMode::Session {
             self.pin.get_or_insert(pin);
-        }
-    }
-
-    /// RESET ALL or DISCARD ALL went through: the server is as after login, the client as after its startup packet.
-    /// A server reports only what changes for itself: the client is told of the rest.
-    fn reset(&mut self, server: &mut ServerState, to_client: &mut Outbox<'_>) {
-        server.known = Arc::clone(&server.base);
-        if self.mode != PoolMode::Session {
-            for (name, value) in self.startup.iter() {
-                if self.wanted.get(name) != Some(value) && self.reports(name) {
-                    encode::parameter_status(to_client.end(), name.as_bytes(), value.as_bytes());
-                }
-            }
-        }
-        self.wanted = Arc::clone(&self.startup);
-        self.wishes = self.startup_wishes;
-        self.note_settings();
-    }
-
-    /// Whether servers report this setting.
-    fn reports(&self, name: &str) -> bool {
-        match settings::followed(name) {
-            Some("scram_iterations") => self.reported.scram_iterations,
-            Some("search_path") => self.reported.search_path,
-            followed => followed.is_some(),
         }
     }
 

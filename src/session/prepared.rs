@@ -27,16 +27,24 @@ pub const PREFIX: &str = "pgweir_";
 pub enum Effect {
     Deallocate(Box<[u8]>),
     DeallocateAll,
+    /// All of them, the unnamed one too, and the server's.
+    DiscardAll,
     /// A setting of ours, and the command's tag.
     Wish(Change, &'static str),
 }
 
 impl Effect {
+    /// The command is ours to do: servers are given an empty query in its place.
+    pub fn is_ours(&self) -> bool {
+        !matches!(self, Effect::DiscardAll)
+    }
+
     /// The CommandComplete of the command.
     pub fn tag(&self) -> &'static str {
         match self {
             Effect::Deallocate(_) => "DEALLOCATE",
             Effect::DeallocateAll => "DEALLOCATE ALL",
+            Effect::DiscardAll => "DISCARD ALL",
             Effect::Wish(_, tag) => tag,
         }
     }

@@ -67,6 +67,7 @@ impl Session {
             _ if self.status == TxStatus::Failed => None,
             Special::Deallocate(name) => Some(Effect::Deallocate(sql::fold_identifier(name).as_ref().into())),
             Special::DeallocateAll => Some(Effect::DeallocateAll),
+            Special::DiscardAll => Some(Effect::DiscardAll),
             _ => None,
         };
         let mut instead = None;
@@ -88,7 +89,10 @@ impl Session {
         }
         // DEALLOCATE is planned as an empty query; what executes it applies the effect.
         let refused = instead.map(|text| [&text[..], EMPTY_PARSE].concat());
-        let rest = if effect.is_some() { EMPTY_PARSE } else { refused.as_deref().unwrap_or(rest) };
+        let rest = match &effect {
+            Some(effect) if effect.is_ours() => EMPTY_PARSE,
+            _ => refused.as_deref().unwrap_or(rest),
+        };
         let (name, catalog) = (prepared::server_name, verdict.catalog);
         let mut make = |id| Statement { id, name: name(id), rest: rest.into(), taint, catalog, effect: effect.clone() };
         // In a failed transaction the server must refuse the Parse itself (25P02), unless it is one that ends it.
@@ -164,6 +168,9 @@ impl Session {
             Some(Wished::Effect(effect)) => self.unnamed_effect = Some(effect),
             Some(Wished::Refused(text)) => self.unnamed_rest.extend_from_slice(&text),
             None => {
+                if verdict.special == Special::DiscardAll && self.tracking {
+                    self.unnamed_effect = Some(Effect::DiscardAll);
+                }
                 self.unnamed_rest.extend_from_slice(view.rest);
                 return self.forward(Kind::Parse);
             }

@@ -68,6 +68,8 @@ const TEXTS: &[&str] = &[
     "SET DateStyle = 'German, DMY'",
     "SET application_name = 'diff'",
     "RESET ALL",
+    "RESET TimeZone",
+    "SET DateStyle TO DEFAULT",
     "COPY (SELECT generate_series(1, 3)) TO STDOUT",
     "DO $$ BEGIN RAISE NOTICE 'n'; END $$",
     "DROP TABLE IF EXISTS no_such_table",

@@ -99,7 +99,7 @@ async fn reset_returns_to_the_startup_packet(pg: Servers) {
     let proxy = Proxy::of_size(&pg, 1).await;
     let mut own = with(&proxy, &[("TimeZone", "Asia/Tokyo")]).await;
     let mut plain = Wire::login(&proxy).await;
-    for reset in ["RESET ALL", "DISCARD ALL"] {
+    for reset in ["RESET ALL", "DISCARD ALL", "RESET timezone", "SET TimeZone TO DEFAULT"] {
         own.query("SET TimeZone = 'America/Lima'").await;
         assert!(plain.query(&show("TimeZone")).await.contains("D(UTC)"));
         let answer = own.query(reset).await;

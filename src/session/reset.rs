@@ -1,0 +1,146 @@
+//! [pure] RESET and DISCARD ALL: back to what the client's startup packet said, which servers do not know.
+//!
+//! A server leads back to its own login; the client is told, and its next server given, the startup packet's values
+//! (PROTOCOL 23). This is followed where nothing stands around it that could be rolled back or answered out of turn.
+
+use std::sync::Arc;
+
+use super::outbox::Outbox;
+use super::settings::{self, Settings};
+use super::{Batch, ServerState, Session};
+use crate::config::PoolMode;
+use crate::sql::{Kind, Lexer, Lexical, Special, Statement, Taint, Token};
+use crate::wire::backend::TxStatus;
+use crate::wire::encode;
+
+/// What leads back while its answer is awaited: what the server reports until ReadyForQuery is its own default.
+/// One byte, a place in `settings::FOLLOWED` or one beyond it: every idle client has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Resetting(u8);
+
+impl Resetting {
+    pub const ALL: Resetting = Resetting(u8::MAX);
+    pub const NOTHING: Resetting = Resetting(u8::MAX - 1);
+
+    fn one(&self) -> Option<&'static str> {
+        settings::FOLLOWED.get(usize::from(self.0)).copied()
+    }
+
+    /// Whether it leads this setting back.
+    pub fn concerns(&self, name: &str) -> bool {
+        *self == Resetting::ALL || self.one() == Some(name)
+    }
+}
+
+impl Session {
+    /// A Query that resets settings and nothing else, alone in autocommit; Nothing if it is none that can be followed.
+    pub(super) fn resets(&self, statement: &Statement<'_>, text: &[u8], server: &ServerState) -> Resetting {
+        let alone = self.ledger.owes_client_nothing() && self.status == TxStatus::Idle && self.batch == Batch::Closed;
+        match (statement.special, statement.taint) {
+            _ if !alone => Resetting::NOTHING,
+            (Special::ResetAll, None) => Resetting::ALL,
+            (Special::None, Some(Taint::Reset)) if statement.statements == 1 => {
+                let known = |name: &&&str| self.reports(name) && server.base.get(name).is_some();
+                let name = single(text, self.lexical).and_then(settings::followed);
+                let at = name.as_ref().filter(known).and_then(|name| place(name));
+                at.filter(|_| self.pin.is_none()).map_or(Resetting::NOTHING, Resetting)
+            }
+            _ => Resetting::NOTHING,
+        }
+    }
+
+    /// It went through.
+    pub(super) fn finish_reset(&mut self, server: &mut ServerState, to_client: &mut Outbox<'_>) {
+        let resetting = std::mem::replace(&mut self.resetting, Resetting::NOTHING);
+        match resetting.one() {
+            Some(name) => self.reset_one(name, server, to_client),
+            None if resetting == Resetting::ALL => self.reset(server, to_client),
+            None => {}
+        }
+    }
+
+    /// RESET ALL or DISCARD ALL went through: the server is as after login, the client as after its startup packet.
+    /// A server reports only what changes for itself: the client is told of the rest.
+    pub(super) fn reset(&mut self, server: &mut ServerState, to_client: &mut Outbox<'_>) {
+        server.known = Arc::clone(&server.base);
+        if self.mode != PoolMode::Session {
+            for (name, value) in self.startup.iter() {
+                if self.wanted.get(name) != Some(value) && self.reports(name) {
+                    encode::parameter_status(to_client.end(), name.as_bytes(), value.as_bytes());
+                }
+            }
+        }
+        self.wanted = Arc::clone(&self.startup);
+        self.wishes = self.startup_wishes;
+        self.note_settings();
+    }
+
+    fn reset_one(&mut self, name: &str, server: &mut ServerState, to_client: &mut Outbox<'_>) {
+        let Some(default) = server.base.get(name) else { return };
+        let mut known = Settings::clone(&server.known);
+        known.set(name, default);
+        server.known = Arc::new(known);
+        let value = self.startup.get(name).unwrap_or(default);
+        if self.wanted.get(name) == Some(value) {
+            return;
+        }
+        encode::parameter_status(to_client.end(), name.as_bytes(), value.as_bytes());
+        let mut wanted = Settings::clone(&self.wanted);
+        wanted.set(name, value);
+        self.wanted = Arc::new(wanted);
+        self.note_settings();
+    }
+
+    /// Whether servers report this setting.
+    fn reports(&self, name: &str) -> bool {
+        match settings::followed(name) {
+            Some("scram_iterations") => self.reported.scram_iterations,
+            Some("search_path") => self.reported.search_path,
+            followed => followed.is_some(),
+        }
+    }
+}
+
+fn place(name: &str) -> Option<u8> {
+    settings::FOLLOWED.iter().position(|known| *known == name).and_then(|at| u8::try_from(at).ok())
+}
+
+/// The name in `RESET name` or `SET name TO DEFAULT`, of a text that is one statement.
+fn single(text: &[u8], lexical: Lexical) -> Option<&str> {
+    let mut tokens = Lexer::new(text, lexical).filter(|token| !token.is_punct(b";"));
+    let [verb, name] = [tokens.next()?, tokens.next()?];
+    match [tokens.next(), tokens.next(), tokens.next()] {
+        [None, None, None] if verb.is_word(b"RESET") => plain(name),
+        [Some(to), Some(default), None] if verb.is_word(b"SET") => {
+            let default = (to.is_word(b"TO") || to.text == b"=") && default.is_word(b"DEFAULT");
+            plain(name).filter(|_| default)
+        }
+        _ => None,
+    }
+}
+
+fn plain(name: Token<'_>) -> Option<&str> {
+    let text = std::str::from_utf8(name.text).ok()?;
+    match name.kind {
+        Kind::Word => Some(text),
+        Kind::Quoted => text.strip_prefix('"')?.strip_suffix('"'),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_setting_alone() {
+        let name = |text: &'static str| single(text.as_bytes(), Lexical::STANDARD);
+        for text in ["RESET TimeZone", "reset \"TimeZone\";", "SET TimeZone TO DEFAULT", "set TimeZone = default ;;"] {
+            assert_eq!(name(text), Some("TimeZone"), "{text}");
+        }
+        let others = ["RESET a.b", "SET LOCAL TimeZone TO DEFAULT", "SET TimeZone TO 'x'", "RESET TIME ZONE", "RESET"];
+        for text in others.into_iter().chain(["SET TIME ZONE DEFAULT", "RESET U&\"x\""]) {
+            assert_eq!(name(text), None, "{text}");
+        }
+    }
+}

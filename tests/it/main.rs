@@ -25,3 +25,4 @@ mod settings;
 mod timeouts;
 mod tls;
 mod upkeep;
+mod workers;

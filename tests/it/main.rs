@@ -28,3 +28,4 @@ mod settings;
 mod timeouts;
 mod tls;
 mod upkeep;
+mod workers;

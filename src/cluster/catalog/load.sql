@@ -117,8 +117,8 @@ hard_off AS (
         (SELECT FROM pg_catalog.pg_cast c JOIN volatile v ON v.oid = c.castfunc)
     UNION ALL
     SELECT 'volatile_type' WHERE EXISTS
-        (SELECT FROM pg_catalog.pg_type t JOIN volatile v
-            ON v.oid IN (t.typinput, t.typoutput, t.typreceive, t.typsend, t.typmodin, t.typmodout))
+        (SELECT FROM volatile v WHERE v.oid IN (SELECT pg_catalog.unnest(ARRAY[t.typinput, t.typoutput, t.typreceive,
+            t.typsend, t.typmodin, t.typmodout]::pg_catalog.oid[]) FROM pg_catalog.pg_type t))
     UNION ALL
     SELECT 'volatile_support' WHERE EXISTS
         (SELECT FROM pg_catalog.pg_amproc a JOIN volatile v ON v.oid = a.amproc)

@@ -220,7 +220,7 @@ const ANYWHERE: &[&str] = &[
     "SELECT now(), random(), clock_timestamp(), gen_random_uuid(), pg_sleep(0)",
     "SELECT current_setting('app.tenant', true)",
     "SELECT relname FROM pg_class JOIN pg_namespace AS n ON n.oid = relnamespace",
-    "SELECT table_name, column_name FROM information_schema.columns, information_schema.tables",
+    "SELECT t.table_name, column_name FROM information_schema.columns JOIN information_schema.tables AS t USING (table_name)",
     "SELECT jsonb_build_object('a', 1) -> 'a', array_agg(x), to_char(now(), 'YYYY') FROM generate_series(1, 3) AS g(x)",
     "SELECT pg_get_viewdef('v_good'::regclass), format('%s', 1), obj_description(1, 'pg_class')",
     "WITH RECURSIVE r(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM r WHERE n < 9) SELECT max(n) FROM r",

@@ -40,6 +40,8 @@ pub struct Cluster {
     books: Arc<Books>,
     book: Arc<Book>,
     pools: Mutex<Vec<(Weak<Pool<Server>>, Follow)>>,
+    /// What is known of its databases is the primary's word.
+    catalogs: Mutex<Vec<Weak<catalog::Watch>>>,
     /// Somebody asks the servers for their role; without, roles show when connections are opened.
     probed: bool,
     /// Where monitors may log in: the databases that are behind these servers.
@@ -82,6 +84,7 @@ impl Cluster {
             books: Arc::clone(&sight.books),
             book: sight.books.of(servers.iter().map(|listed| &listed.address)),
             pools: Mutex::new(Vec::new()),
+            catalogs: Mutex::default(),
             probed,
             places: Mutex::default(),
             system: AtomicU64::new(0),
@@ -194,6 +197,13 @@ impl Cluster {
         pool.serve(self.serving_for(follow));
     }
 
+    /// A watch that must doubt what it knows when another server is the primary.
+    fn believe(&self, watch: &Arc<catalog::Watch>) {
+        let mut catalogs = self.catalogs.lock();
+        catalogs.retain(|watch| watch.strong_count() > 0);
+        catalogs.push(Arc::downgrade(watch));
+    }
+
     /// One more database where monitors may log in.
     fn offer_place(&self, dbname: &str) {
         let mut places = self.places.lock();
@@ -256,6 +266,9 @@ impl Cluster {
             lost.store(now == Role::Down, Ordering::Relaxed);
         }
         let moved = before.primary() != after.primary();
+        if moved {
+            self.catalogs.lock().iter().filter_map(Weak::upgrade).for_each(|watch| watch.doubt());
+        }
         let is_told = |follow: Follow| match follow {
             Follow::Primary => moved,
             Follow::Standby(own) => own == node,

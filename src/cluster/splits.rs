@@ -57,6 +57,7 @@ impl Backends {
         )?;
         let topology = cluster.subscribe();
         let watch = Watch::start(dbname, move || plans.get(topology.borrow().primary()?).cloned());
+        cluster.believe(&watch);
         watches.push((Arc::clone(cluster), dbname.to_owned(), Arc::clone(&watch)));
         Some(watch)
     }

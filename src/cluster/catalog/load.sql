@@ -29,8 +29,8 @@ trees AS MATERIALIZED (
             AS tree_is_own
     FROM expressions e
 ),
--- A node is written as {NAME :field value :field value}. To cut at the fields is three times faster than to look for
--- them; a name that holds a cut as well adds a piece, and hides none.
+-- A node is written as {NAME :field value :field value}. A tree is cut at its fields; a name that holds a cut as well adds a
+-- piece, and hides none.
 fields AS (
     SELECT DISTINCT t.class, t.oid, t.tree_is_own, pg_catalog.split_part(p.piece, ' ', 1) AS field,
         pg_catalog.substring(pg_catalog.split_part(p.piece, ' ', 2), '^[1-9][0-9]*')::pg_catalog.oid AS used

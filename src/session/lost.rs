@@ -102,3 +102,44 @@ fn tell(outcome: Outcome, to_client: &mut Outbox<'_>) {
     };
     encode::error(to_client.end(), &Error::new(kind, Side::Server));
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn owed(kind: Kind, end: End) -> Owed {
+        Owed { end, ..Owed::new(kind, Action::Forward) }
+    }
+
+    #[test]
+    fn in_a_transaction_only_what_may_end_it_is_unknown() {
+        let query = |end| [owed(Kind::Query, end)];
+        for (end, expected) in [
+            (End::Open, Outcome::Undone),
+            (End::Harmless, Outcome::Undone),
+            (End::Commits, Outcome::Unknown),
+            (End::RollsBack, Outcome::RolledBack),
+        ] {
+            assert_eq!(outcome(&query(end), true, false), expected, "{end:?}");
+        }
+        assert_eq!(outcome(&[], true, false), Outcome::Undone);
+        assert_eq!(outcome(&[owed(Kind::Function, End::Open)], true, false), Outcome::Unknown);
+        let pipeline = [owed(Kind::Query, End::Open), owed(Kind::Query, End::Commits)];
+        assert_eq!(outcome(&pipeline, true, false), Outcome::Unknown);
+    }
+
+    #[test]
+    fn outside_a_transaction_what_was_synced_is_unknown_unless_it_reads() {
+        let query = [owed(Kind::Query, End::Open)];
+        assert_eq!(outcome(&query, false, false), Outcome::Unknown);
+        assert_eq!(outcome(&query, false, true), Outcome::Undone);
+        assert_eq!(outcome(&[owed(Kind::Query, End::Harmless)], false, false), Outcome::Undone, "a BEGIN");
+        let batch = [owed(Kind::Bind, End::Open), owed(Kind::Execute, End::Open), owed(Kind::Sync, End::Open)];
+        assert_eq!(outcome(&batch[..2], false, false), Outcome::Undone, "without its Sync");
+        assert_eq!(outcome(&batch, false, false), Outcome::Unknown);
+        assert_eq!(
+            outcome(&[owed(Kind::Parse, End::Open), owed(Kind::Sync, End::Open)], false, false),
+            Outcome::Undone
+        );
+    }
+}

@@ -65,7 +65,7 @@ mod room {
         let mut writing = client(&proxy, &[]).await;
         writing.send(&say::query("INSERT INTO moves SELECT 2 FROM pg_sleep(1000)")).await;
         let mut batched = client(&proxy, &[]).await;
-        batched.send(&say::run("INSERT INTO moves SELECT 3 FROM pg_sleep(1000)")).await;
+        batched.send(&[say::run("INSERT INTO moves SELECT 3 FROM pg_sleep(1000)"), say::sync()].concat()).await;
         let mut unsynced = client(&proxy, &[]).await;
         let half = [say::parse("", "INSERT INTO moves VALUES (4)"), say::bind("", "", &[]), say::execute("", 0)];
         unsynced.send(&[half.concat(), say::flush()].concat()).await;
@@ -86,7 +86,7 @@ mod room {
         assert_eq!(leaving.query("ROLLBACK").await, "C(ROLLBACK) Z(I)");
         let commit = [say::bind("", "c", &[]), say::execute("", 0), say::sync()];
         assert_eq!(prepared.ask(&commit).await, "E(40001) Z(I)");
-        assert_eq!(busy.ask(&[say::run("ROLLBACK")]).await, "1 2 n C(ROLLBACK) Z(I)");
+        assert_eq!(busy.ask(&[say::run("ROLLBACK"), say::sync()]).await, "1 2 C(ROLLBACK) Z(I)");
         // What has not begun waits.
         idle.send(&say::query("INSERT INTO moves VALUES (5)")).await;
         deferred.send(&say::query("INSERT INTO moves VALUES (6)")).await;

@@ -33,6 +33,7 @@ impl Talk {
             settings: Arc::clone(&settings),
             intern,
             wishes: Default::default(),
+            forgiving: false,
             prepared: true,
         };
         let (to_server, to_client) = (Vec::with_capacity(4096), Vec::with_capacity(4096));

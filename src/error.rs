@@ -92,6 +92,8 @@ kinds! {
     NoStatement: "26000" ERROR "no_statement" "prepared statement \"{}\" does not exist";
     NoUser: "28000" FATAL "no_user" "no username supplied";
     OldProtocol: "0A000" FATAL "old_protocol" "unsupported frontend protocol: server supports 3.0 to 3.2";
+    /// What was under way at a server's loss may have been committed.
+    OutcomeUnknown: "08007" ERROR "outcome_unknown" "server conn crashed? whether the transaction was committed is not known";
     PreparedTooMany: "53200" ERROR "prepared_too_many" "too many prepared statements: the limit of a client is reached";
     Protocol: "08P01" FATAL "protocol" "protocol violation: {}";
     QueryTimeout: "57014" FATAL "query_timeout" "query timeout";
@@ -109,6 +111,8 @@ kinds! {
     StatementMode: "0A000" FATAL "statement_mode" "transaction blocks not allowed in statement pooling mode";
     TlsRequired: "28000" FATAL "tls_required" "SSL required";
     TrustAuth: "28000" FATAL "trust_failed" "\"trust\" authentication failed";
+    /// The server of an open transaction was lost: it is rolled back.
+    TransactionLost: "40001" ERROR "transaction_lost" "server conn crashed? the transaction is rolled back";
     TransactionTimeout: "25P04" FATAL "transaction_timeout" "transaction timeout";
     UnencryptedData: "08P01" FATAL "unencrypted_data" "received unencrypted data after SSL request";
     UserClients: "53300" FATAL "max_user_client_connections" "client connections exceeded (max_user_client_connections)";

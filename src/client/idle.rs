@@ -3,6 +3,7 @@
 use std::task::{Context, Poll};
 
 use super::entry::{Entry, Order, State};
+use super::reader::KEPT;
 use super::relay::{CLIENT_BACKLOG, Conversation, scan};
 use crate::error::{Error, Kind, Side};
 use crate::net::pipe::Read;
@@ -10,6 +11,7 @@ use crate::route::Reason;
 use crate::session::look::Seen;
 use crate::session::outbox::Outbox;
 use crate::session::{Frame, FromClient, Session};
+use crate::sql;
 use crate::wire::backend::TxStatus;
 use crate::wire::frame;
 
@@ -92,13 +94,23 @@ impl Conversation {
         if unjudged.len() < needs {
             return Sought::More;
         }
-        let Some(reader) = &mut self.reader else { return Sought::Server(None) };
-        let seen = match self.session.may_split() {
-            Ok(()) if !reader.splits() => Seen::Other(Reason::Off),
-            Ok(()) => reader.look(&self.session, unjudged, true),
-            Err(reason) => Seen::Other(reason),
+        let (seen, deferred) = match (&mut self.reader, self.session.absent()) {
+            (None, None) => return Sought::Server(None),
+            // Only an end is looked for, and that is plain without a catalog.
+            (None, Some(_)) => {
+                let judge = &mut |text: &[u8], lexical| sql::access(text, lexical, None);
+                (self.session.look(unjudged, KEPT, false, judge), false)
+            }
+            (Some(reader), absent) => {
+                let seen = match self.session.may_split() {
+                    _ if absent.is_some() => reader.look(&self.session, unjudged, true),
+                    Ok(()) if reader.splits() => reader.look(&self.session, unjudged, true),
+                    Ok(()) => Seen::Other(Reason::Off),
+                    Err(reason) => Seen::Other(reason),
+                };
+                (seen, reader.policy.deferred_begin && self.session.defers())
+            }
         };
-        let deferred = reader.policy.deferred_begin && self.session.defers();
         match (seen, self.session.absent()) {
             (Seen::More, _) => Sought::More,
             (Seen::Begin { len, modes }, None) if deferred => {
@@ -107,7 +119,7 @@ impl Conversation {
                     true
                 })
             }
-            (Seen::SetTransaction { len, modes }, Some(TxStatus::InBlock)) => {
+            (Seen::SetTransaction { len, modes }, Some(TxStatus::InBlock)) if !self.session.is_lost() => {
                 let set =
                     |session: &mut Session, batch: &[u8], out: &mut Outbox<'_>| session.set_absent(batch, modes, out);
                 match self.answer(len, State::IdleInTransaction, set) {
@@ -119,6 +131,10 @@ impl Conversation {
                 session.end_absent(batch, out);
                 true
             }),
+            (_, Some(_)) if self.session.is_lost() => {
+                self.refuse(&Error::new(Kind::TransactionLost, Side::Server));
+                Sought::Answered
+            }
             (_, Some(TxStatus::Failed)) => {
                 self.refuse(&Error::new(Kind::FailedTransaction, Side::Client));
                 Sought::Answered

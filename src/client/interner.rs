@@ -68,10 +68,18 @@ impl Intern for Interner {
 mod tests {
     use super::*;
     use crate::session::prepared::server_name;
+    use crate::sql::End;
 
     fn intern(interner: &Interner, rest: &[u8], scope: &[u8]) -> Arc<Statement> {
-        let mut make =
-            |id| Statement { id, name: server_name(id), rest: rest.into(), taint: None, catalog: false, effect: None };
+        let mut make = |id| Statement {
+            id,
+            name: server_name(id),
+            rest: rest.into(),
+            taint: None,
+            catalog: false,
+            end: End::Open,
+            effect: None,
+        };
         interner.shared(rest, scope, &mut make)
     }
 

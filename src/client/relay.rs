@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use super::entry::{Entry, Order, State};
-use super::reader::Reader;
+use super::reader::{Loan, Reader};
 use crate::cluster::split::Witness;
 use crate::error::{Error, Kind, Side};
 use crate::net::pipe::{Pipe, Read};
@@ -334,6 +334,20 @@ impl Conversation {
         let (staged, span, _) = self.to_client.parts();
         let mut out = Outbox::new(staged, span);
         self.session.flush_fakes(&mut out);
+        if out.folded() {
+            self.to_client.folded();
+        }
+    }
+
+    /// What the server still said counts for nothing; what the client is owed instead goes behind what it was shown.
+    pub(super) fn lose_server(&mut self) {
+        let unread = self.to_client.unjudged().len();
+        self.to_client.swallow(unread);
+        self.to_server.lose_pending();
+        let reads = self.reader.as_ref().is_some_and(|reader| matches!(reader.loan, Loan::Reads { .. }));
+        let (staged, span, _) = self.to_client.parts();
+        let mut out = Outbox::new(staged, span);
+        self.session.lose(reads, &mut out);
         if out.folded() {
             self.to_client.folded();
         }

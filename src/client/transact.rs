@@ -91,6 +91,10 @@ impl Client {
                     Next::Again(again) => way = again,
                     Next::Done => return None,
                 },
+                End::ServerGone { told: false } if self.survives(standby) => {
+                    self.lose(lease, standby);
+                    return None;
+                }
                 end => return Some(self.part(lease, end)),
             }
         }
@@ -217,6 +221,22 @@ impl Client {
         }
         self.refuse(&Error::new(Kind::StandbyUnfit, Side::Proxy));
         Next::Done
+    }
+
+    /// Whether the client can go on without the server at hand: on the primary's side, and with no message half shown.
+    fn survives(&self, standby: Option<usize>) -> bool {
+        standby.is_none() && self.conversation.session.survives() && !self.conversation.to_client.is_mid_frame()
+    }
+
+    /// The server is gone. The client is told what became of what it asked for, and stays.
+    fn lose(&mut self, lease: Lease<Server>, standby: Option<usize>) {
+        // It may have done what it was asked.
+        self.conversation.witness.wrote();
+        self.conversation.lose_server();
+        drop(lease);
+        self.end_loan(standby);
+        let begun = self.conversation.session.absent().is_some();
+        self.conversation.entry.enter(if begun { State::IdleInTransaction } else { State::Idle });
     }
 
     /// The frame in front is refused: the client is told, and stays.

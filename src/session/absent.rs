@@ -8,10 +8,11 @@ use super::Session;
 use super::ledger::{Action, Kind, Owed};
 use super::outbox::Outbox;
 use super::prepared::{OnServer, Unnamed};
+use crate::error::{Error, Kind as ErrorKind, Side};
 use crate::sql::Modes;
 use crate::wire::backend::TxStatus;
 use crate::wire::frontend::{self, Named};
-use crate::wire::{back, encode, frame, front};
+use crate::wire::{back, cstr, encode, frame, front};
 
 /// A client that sends more than these before its first statement gets a server for it.
 const PRELUDE: usize = 4;
@@ -26,11 +27,13 @@ pub struct Absent {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Place {
+pub(super) enum Place {
     /// With the client alone.
     Here,
     /// With the client alone, and failed: only its end is left.
     Failed,
+    /// With the client alone: its server was lost, which the client was not told yet.
+    Lost,
     /// A server has it. The prelude is kept: the transaction may have to begin again elsewhere.
     There,
 }
@@ -39,7 +42,7 @@ impl Session {
     /// A transaction that no server knows: its status, for a client without a server.
     pub fn absent(&self) -> Option<TxStatus> {
         match self.absent.as_ref()?.place {
-            Place::Here => Some(TxStatus::InBlock),
+            Place::Here | Place::Lost => Some(TxStatus::InBlock),
             Place::Failed => Some(TxStatus::Failed),
             Place::There => None,
         }
@@ -52,24 +55,26 @@ impl Session {
 
     /// BEGIN, alone in a whole batch of an idle client: answered, and kept.
     pub fn begin_absent(&mut self, batch: &[u8], modes: Modes, to_client: &mut Outbox<'_>) {
-        let text = text_of(batch);
-        let tag = if starts_transaction(text) { "START TRANSACTION" } else { "BEGIN" };
-        self.absent = Some(Box::new(Absent { prelude: vec![text.into()], modes, place: Place::Here }));
+        let text: Box<[u8]> = self.first_text(batch).into();
+        let tag = if starts_transaction(&text) { "START TRANSACTION" } else { "BEGIN" };
+        self.absent = Some(Box::new(Absent { prelude: vec![text], modes, place: Place::Here }));
         self.answer_batch(batch, tag, TxStatus::InBlock, to_client);
     }
 
     /// The same for a BEGIN that a server has answered, in front of others of its batch.
     pub fn begun_there(&mut self, batch: &[u8], modes: Modes) {
-        self.absent = Some(Box::new(Absent { prelude: vec![text_of(batch).into()], modes, place: Place::There }));
+        self.absent =
+            Some(Box::new(Absent { prelude: vec![self.first_text(batch).into()], modes, place: Place::There }));
     }
 
     /// SET TRANSACTION before the first statement; false: it is for a server.
     pub fn set_absent(&mut self, batch: &[u8], modes: Modes, to_client: &mut Outbox<'_>) -> bool {
+        let text: Box<[u8]> = self.first_text(batch).into();
         let Some(absent) = self.absent.as_mut().filter(|absent| absent.place == Place::Here) else { return false };
         if absent.prelude.len() >= PRELUDE {
             return false;
         }
-        absent.prelude.push(text_of(batch).into());
+        absent.prelude.push(text);
         let before = absent.modes;
         absent.modes = Modes {
             read_only: modes.read_only.or(before.read_only),
@@ -80,17 +85,33 @@ impl Session {
         true
     }
 
+    /// A transaction whose server was lost, for its client to end.
+    pub(super) fn begin_lost(&mut self, place: Place) {
+        self.absent = Some(Box::new(Absent { prelude: Vec::new(), modes: Modes::default(), place }));
+    }
+
+    /// The server of its transaction was lost, and the client does not know it.
+    pub fn is_lost(&self) -> bool {
+        self.absent.as_ref().is_some_and(|absent| absent.place == Place::Lost)
+    }
+
     /// COMMIT or ROLLBACK of a transaction that no server knows.
     pub fn end_absent(&mut self, batch: &[u8], to_client: &mut Outbox<'_>) {
         let failed = self.absent() == Some(TxStatus::Failed);
+        let lost = self.is_lost();
         self.absent = None;
-        let tag = if failed || rolls_back(text_of(batch)) { "ROLLBACK" } else { "COMMIT" };
+        let rolls_back = rolls_back(self.first_text(batch));
+        if lost && !rolls_back {
+            // What was to be committed is gone.
+            return self.refuse_batch(batch, to_client);
+        }
+        let tag = if failed || rolls_back { "ROLLBACK" } else { "COMMIT" };
         self.answer_batch(batch, tag, TxStatus::Idle, to_client);
     }
 
     /// Its transaction failed before a server knew of it (a cancelled wait), as far as there is one.
     pub(super) fn fail_absent(&mut self) {
-        if let Some(absent) = self.absent.as_mut().filter(|absent| absent.place == Place::Here) {
+        if let Some(absent) = self.absent.as_mut().filter(|absent| absent.place != Place::There) {
             absent.place = Place::Failed;
         }
     }
@@ -154,6 +175,28 @@ impl Session {
                 _ => {}
             }
         }
+    }
+}
+
+impl Session {
+    /// A whole batch that asks for the commit of what is gone.
+    fn refuse_batch(&mut self, batch: &[u8], to_client: &mut Outbox<'_>) {
+        encode::error(to_client.end(), &Error::new(ErrorKind::TransactionLost, Side::Server));
+        encode::ready_for_query(to_client.end(), TxStatus::Idle);
+        if frames(batch).any(|(kind, _)| kind == front::QUERY) {
+            self.replace_unnamed(Unnamed::None);
+        }
+    }
+
+    /// The text of the first statement of a batch, by whatever name.
+    fn first_text<'a>(&'a self, batch: &'a [u8]) -> &'a [u8] {
+        let found = text_of(batch);
+        if !found.is_empty() {
+            return found;
+        }
+        let bound = frames(batch).find(|(kind, _)| *kind == front::BIND).and_then(|(_, body)| frontend::bind(body));
+        let statement = bound.and_then(|names| self.statements.find(names.statement));
+        statement.and_then(|(_, statement)| cstr(&statement.rest)).map_or(&[], |(text, _)| text)
     }
 }
 

@@ -18,6 +18,13 @@ pub struct Begun {
     slots: Vec<u32>,
 }
 
+impl Begun {
+    /// The slots whose names are hidden.
+    pub fn hidden(&self) -> &[u32] {
+        &self.slots
+    }
+}
+
 impl Session {
     /// The command goes out, with the entry that is pushed next.
     pub(super) fn begin(&mut self, effect: Effect) {
@@ -92,7 +99,11 @@ impl Session {
                 self.ledger.push(Owed::new(Kind::Execute, Action::Tag));
                 FromClient::Forward
             }
-            None => self.forward(Kind::Execute),
+            None => {
+                let verdict = self.forward(Kind::Execute);
+                self.ledger.last_ends(self.batch_end);
+                verdict
+            }
         }
     }
 

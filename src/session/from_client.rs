@@ -9,7 +9,7 @@ use super::wishes::Wished;
 use super::{Batch, Ddl, Frame, FromClient, ServerState, Session};
 use crate::config::PoolMode;
 use crate::error::Error;
-use crate::sql::{self, Special, Taint};
+use crate::sql::{self, End, Special, Taint};
 use crate::wire::backend::TxStatus;
 use crate::wire::frontend;
 use crate::wire::{encode, front};
@@ -110,6 +110,7 @@ impl Session {
             self.pin_for(Pin::LargeParse);
         }
         self.batch = Batch::Closed;
+        self.batch_end = End::Open;
         self.ledger.push(Owed { ends: self.copy_ends, ..Owed::new(Kind::Sync, Action::Forward) });
         FromClient::Forward
     }
@@ -147,8 +148,11 @@ impl Session {
         if statement.special == Special::DiscardAll && self.tracking {
             return self.discard(Kind::Query, server);
         }
+        let end = statement.end;
         self.note_taint(&statement, text, server, to_server);
-        self.forward(Kind::Query)
+        let verdict = self.forward(Kind::Query);
+        self.ledger.last_ends(end);
+        verdict
     }
 
     /// What a statement's text may do to session state, or read of it. `currval` and `lastval` read what another
@@ -182,6 +186,13 @@ impl Session {
             None if statement.special == Special::ResetAll => self.pin_for(Pin::Statement(Taint::Reset)),
             None => {}
             Some(taint) => self.tainted(taint, to_server),
+        }
+    }
+
+    /// The statement bound last in the open batch does this to its transaction; one that may commit stays.
+    pub(super) fn note_end(&mut self, end: End) {
+        if self.batch_end != End::Commits {
+            self.batch_end = end;
         }
     }
 

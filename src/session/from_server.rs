@@ -22,6 +22,8 @@ impl Session {
     ) -> Result<FromServer, Error> {
         let tag = frame.header.tag;
         match tag {
+            // A server that goes says so in a Notice, too (57P01, 57P02).
+            back::NOTICE if self.survives() && is_farewell(frame.body) => Ok(FromServer::Swallow),
             back::NOTICE => Ok(self.unless_skipped()),
             back::PARAMETER_STATUS => self.parameter_status(&frame, server, to_client),
             back::NOTIFICATION => Ok(self.notification()),
@@ -242,6 +244,10 @@ impl Session {
         server: &mut ServerState,
         to_client: &mut Outbox<'_>,
     ) -> Result<FromServer, Error> {
+        if self.survives() && is_farewell(frame.body) {
+            // What it means for this client is told at the connection's end (`lose`).
+            return Ok(FromServer::Swallow);
+        }
         self.copy_in = false;
         self.resetting = Resetting::NOTHING;
         self.told_fatal |= matches!(backend::field(frame.body, b'V'), Some(b"FATAL" | b"PANIC"));
@@ -364,6 +370,11 @@ fn is_stale(frame: &Frame<'_>, head: &Owed) -> bool {
         b"26000" => speaks_of_it,
         _ => false,
     }
+}
+
+/// The server goes, and takes this connection along: an operator's shutdown, or a crash.
+fn is_farewell(body: &[u8]) -> bool {
+    matches!(backend::sqlstate(body), b"57P01" | b"57P02")
 }
 
 pub(super) fn is_unnamed_parse(owed: &Owed) -> bool {

@@ -6,6 +6,7 @@
 
 use std::collections::VecDeque;
 
+use crate::sql::End;
 use crate::wire::backend::TxStatus;
 
 /// The message that an entry answers.
@@ -57,6 +58,8 @@ pub struct Owed {
     pub ends: u16,
     /// It replaces the unnamed statement, and may be skipped (`Session::replace_unnamed`).
     pub replaces: bool,
+    /// What its text does to the transaction that it stands in.
+    pub end: End,
     /// How many COPYs the statement has begun.
     pub copies: u16,
     /// How many Syncs they swallowed, unless the COPY failed before it read them.
@@ -68,7 +71,18 @@ pub const NO_SLOT: u32 = u32::MAX;
 
 impl Owed {
     pub const fn new(kind: Kind, action: Action) -> Owed {
-        Owed { kind, action, statement: 0, slot: NO_SLOT, batch: 0, replaces: false, ends: 0, copies: 0, swallowed: 0 }
+        Owed {
+            kind,
+            action,
+            statement: 0,
+            slot: NO_SLOT,
+            batch: 0,
+            replaces: false,
+            end: End::Open,
+            ends: 0,
+            copies: 0,
+            swallowed: 0,
+        }
     }
 
     pub const fn of(mut self, statement: u64, slot: u32) -> Owed {
@@ -136,6 +150,13 @@ impl Ledger {
     pub fn last_replaces(&mut self) {
         if let Some(owed) = self.owed.back_mut() {
             owed.replaces = true;
+        }
+    }
+
+    /// The message sent last does this to its transaction.
+    pub fn last_ends(&mut self, end: End) {
+        if let Some(owed) = self.owed.back_mut() {
+            owed.end = end;
         }
     }
 

@@ -35,7 +35,7 @@ pub enum Seen {
 impl Batched {
     /// What a batch that ends here is.
     fn seen(&self, len: usize, more_behind: bool) -> Seen {
-        let single = self.executes == 1 && self.parses == 1;
+        let single = self.executes == 1 && self.binds == 1;
         match self.control {
             _ if self.executes == 0 && !self.once => Seen::Other(Reason::DescribeOnly),
             Some(Access::Begin(modes)) if single => Seen::Begin { len, modes },
@@ -54,9 +54,10 @@ pub type Judge<'a> = &'a mut dyn FnMut(&[u8], Lexical) -> Access;
 
 /// The statements of an extended batch, as far as it was read.
 struct Batched {
-    /// Whether the unnamed statement is one that reads; None: not looked at yet.
-    unnamed: Option<Result<(), Reason>>,
-    parses: usize,
+    /// What the unnamed statement is; None: not looked at yet.
+    unnamed: Option<Access>,
+    /// Statements that were bound.
+    binds: usize,
     executes: usize,
     /// The first statement, if it begins, marks or ends a transaction.
     control: Option<Access>,
@@ -115,7 +116,7 @@ impl Session {
 
     /// Parse, Bind, Describe, Execute and Close of portals, up to the Sync.
     fn look_at_batch(&self, bytes: &[u8], limit: usize, alone: bool, judge: Judge<'_>) -> Seen {
-        let mut batched = Batched { unnamed: None, parses: 0, executes: 0, control: None, once: !alone, names: false };
+        let mut batched = Batched { unnamed: None, binds: 0, executes: 0, control: None, once: !alone, names: false };
         let mut at = 0;
         loop {
             let rest = bytes.get(at..).unwrap_or_default();
@@ -151,23 +152,26 @@ impl Session {
                     so_far.names = true;
                     return reads(access);
                 }
-                so_far.parses += 1;
-                so_far.unnamed = Some(match access {
-                    Access::Begin(_) | Access::End | Access::SetTransaction(_) if so_far.parses == 1 => {
+                so_far.unnamed = Some(access);
+                if is_control(access) { Ok(()) } else { reads(access) }
+            }
+            front::BIND => {
+                let names = frontend::bind(body).ok_or(Reason::Large)?;
+                so_far.binds += 1;
+                match self.statement_access(names.statement, so_far, judge)? {
+                    access if is_control(access) && so_far.binds == 1 => {
                         so_far.control = Some(access);
                         Ok(())
                     }
                     access => reads(access),
-                });
-                Ok(())
-            }
-            front::BIND => {
-                let names = frontend::bind(body).ok_or(Reason::Large)?;
-                self.statement_reads(names.statement, so_far, judge)
+                }
             }
             front::DESCRIBE => match frontend::named(body).ok_or(Reason::Large)? {
                 Named::Portal(_) => Ok(()),
-                Named::Statement(name) => self.statement_reads(name, so_far, judge),
+                Named::Statement(name) => match self.statement_access(name, so_far, judge)? {
+                    access if is_control(access) => Ok(()),
+                    access => reads(access),
+                },
             },
             front::EXECUTE => {
                 so_far.executes += 1;
@@ -181,30 +185,35 @@ impl Session {
         }
     }
 
-    fn statement_reads(&self, name: &[u8], so_far: &mut Batched, judge: Judge<'_>) -> Result<(), Reason> {
+    fn statement_access(&self, name: &[u8], so_far: &mut Batched, judge: Judge<'_>) -> Result<Access, Reason> {
         if name.is_empty() {
-            return *so_far.unnamed.get_or_insert_with(|| self.unnamed_reads(judge));
+            let access = match so_far.unnamed {
+                Some(access) => access,
+                None => self.unnamed_access(judge)?,
+            };
+            so_far.unnamed = Some(access);
+            return Ok(access);
         }
         let statement = match self.statements.find(name) {
             Some((_, statement)) => statement,
             // Parsed in this batch, or unknown, which the server says.
-            None if so_far.names => return Ok(()),
+            None if so_far.names => return Ok(Access::Read),
             None => return Err(Reason::Prepare),
         };
         if statement.effect.is_some() || statement.taint.is_some() {
             return Err(Reason::Prepare);
         }
         let (text, _) = cstr(&statement.rest).ok_or(Reason::Large)?;
-        reads(judge(text, self.lexical))
+        Ok(judge(text, self.lexical))
     }
 
     /// The unnamed statement of an earlier batch.
-    fn unnamed_reads(&self, judge: Judge<'_>) -> Result<(), Reason> {
+    fn unnamed_access(&self, judge: Judge<'_>) -> Result<Access, Reason> {
         if !matches!(self.unnamed, Unnamed::Known(_)) || self.unnamed_effect.is_some() {
             return Err(Reason::Prepare);
         }
         let (text, _) = cstr(&self.unnamed_rest).ok_or(Reason::Large)?;
-        reads(judge(text, self.lexical))
+        Ok(judge(text, self.lexical))
     }
 
     /// What a batch with this first text would be declared as: the client's own default counts where the text is silent.
@@ -247,6 +256,10 @@ impl Session {
     }
 }
 
+fn is_control(access: Access) -> bool {
+    matches!(access, Access::Begin(_) | Access::End | Access::SetTransaction(_))
+}
+
 fn reads(access: Access) -> Result<(), Reason> {
     match access {
         Access::Read => Ok(()),
@@ -284,7 +297,14 @@ mod tests {
         let mut all = Settings::default();
         settings.iter().for_each(|(name, value)| all.set(name, value));
         let (intern, wishes) = (Arc::new(NoTable), Wishes::default());
-        Session::new(Origin { mode: PoolMode::Transaction, settings: Arc::new(all), intern, wishes, prepared: true })
+        Session::new(Origin {
+            mode: PoolMode::Transaction,
+            settings: Arc::new(all),
+            intern,
+            wishes,
+            forgiving: true,
+            prepared: true,
+        })
     }
 
     /// By the first word alone.

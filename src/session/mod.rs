@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use crate::config::PoolMode;
 use crate::error::{Error, Kind as ErrorKind, Side};
-use crate::sql::{Lexical, Reported};
+use crate::sql::{End, Lexical, Reported};
 use crate::wire::backend::TxStatus;
 use crate::wire::{back, encode, frame, front};
 
@@ -22,6 +22,7 @@ pub mod hold;
 pub mod ledger;
 mod lending;
 pub mod look;
+mod lost;
 pub mod outbox;
 pub mod pin;
 mod portals;
@@ -114,6 +115,8 @@ pub struct Origin {
     /// What the client was told at login, with its startup settings over it.
     pub settings: Arc<Settings>,
     pub intern: Arc<dyn Intern>,
+    /// A lost server ends its transaction with 40001 or 08007 (`failover_error`).
+    pub forgiving: bool,
     /// Its startup packet's `pgweir.*`.
     pub wishes: Wishes,
     /// Named statements follow the client (`max_prepared_statements` is not 0).
@@ -164,6 +167,11 @@ pub struct Session {
     customs: Customs,
     wishes: Wishes,
     startup_wishes: Wishes,
+    /// A lost server costs this client its transaction, and not its connection.
+    forgiving: bool,
+    /// What the statements of the open batch do to their transaction.
+    batch_end: End,
+    unnamed_end: End,
     ddl: Ddl,
     /// A transaction that was begun here, as long as it lasts.
     absent: Option<Box<Absent>>,
@@ -209,6 +217,9 @@ impl Session {
             customs,
             wishes: origin.wishes,
             startup_wishes: origin.wishes,
+            forgiving: origin.forgiving,
+            batch_end: End::Open,
+            unnamed_end: End::Open,
             ddl: Ddl::None,
             absent: None,
             reported: Reported::default(),

@@ -13,7 +13,7 @@ use super::ledger::Owed;
 use super::portals::Portals;
 use super::shape::Shape;
 use super::wishes::Change;
-use crate::sql::Taint;
+use crate::sql::{End, Taint};
 
 /// A client's bounds: statements, and bytes of their texts. Beyond them the client is ended.
 pub const CLIENT_STATEMENTS: usize = 10_000;
@@ -62,6 +62,8 @@ pub struct Statement {
     pub taint: Option<Taint>,
     /// Executing it may change the catalog.
     pub catalog: bool,
+    /// What executing it does to the transaction that it stands in.
+    pub end: End,
     pub effect: Option<Effect>,
 }
 
@@ -403,6 +405,7 @@ mod tests {
             rest: (*b"x").into(),
             taint: None,
             catalog: false,
+            end: End::Open,
             effect: None,
         })
     }

@@ -13,7 +13,7 @@ use super::wishes::Wished;
 use super::{Batch, Frame, FromClient, ServerState, Session};
 use crate::config::PoolMode;
 use crate::error::{Error, Kind as ErrorKind, Side};
-use crate::sql::{self, Special, Taint};
+use crate::sql::{self, End, Special, Taint};
 use crate::wire::backend::TxStatus;
 use crate::wire::frontend::{self, Named};
 use crate::wire::{encode, front};
@@ -93,8 +93,9 @@ impl Session {
             Some(effect) if effect.is_ours() => EMPTY_PARSE,
             _ => refused.as_deref().unwrap_or(rest),
         };
-        let (name, catalog) = (prepared::server_name, verdict.catalog);
-        let mut make = |id| Statement { id, name: name(id), rest: rest.into(), taint, catalog, effect: effect.clone() };
+        let (name, catalog, end) = (prepared::server_name, verdict.catalog, verdict.end);
+        let mut make =
+            |id| Statement { id, name: name(id), rest: rest.into(), taint, catalog, end, effect: effect.clone() };
         // In a failed transaction the server must refuse the Parse itself (25P02), unless it is one that ends it.
         if self.pin.is_some() || effect.is_some() || self.status == TxStatus::Failed {
             return Arc::new(make(self.intern.private_id()));
@@ -157,6 +158,8 @@ impl Session {
             self.pin_for(Pin::Statement(Taint::Reset));
         }
         self.note_catalog(verdict.catalog);
+        self.note_end(verdict.end);
+        self.unnamed_end = verdict.end;
         if !view.name.is_empty() {
             return self.forward(Kind::Parse);
         }
@@ -211,6 +214,7 @@ impl Session {
             rest: Box::default(),
             taint: None,
             catalog: false,
+            end: End::Commits,
             effect: None,
         });
         let slot = self.statements.insert(name, Arc::clone(&statement));
@@ -238,6 +242,7 @@ impl Session {
         };
         if names.statement.is_empty() {
             self.recall_unnamed(to_server);
+            self.note_end(self.unnamed_end);
             self.large_unbound = false;
             self.set_portal_effect(names.portal, self.unnamed_effect.clone());
             return Ok(self.forward(Kind::Bind));
@@ -250,6 +255,7 @@ impl Session {
             self.tainted(taint, to_server);
         }
         self.note_catalog(statement.catalog);
+        self.note_end(statement.end);
         self.set_portal_effect(names.portal, statement.effect.clone());
         self.ensure_rows(names.portal, slot, &statement, server, to_server);
         let rest = frame.header.len - 5 - names.taken;

@@ -24,6 +24,20 @@ pub enum Special<'a> {
     ResetAll,
 }
 
+/// Whether a text, once sent and not answered, may have committed something in an open transaction.
+#[derive(Copy, Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub enum End {
+    /// What it does stands or falls with the transaction.
+    #[default]
+    Open,
+    /// COMMIT, END, PREPARE TRANSACTION, the ends of prepared ones, CALL, DO, or several statements.
+    Commits,
+    /// ROLLBACK or ABORT, alone.
+    RollsBack,
+    /// One that begins or marks a transaction, and changes nothing by itself.
+    Harmless,
+}
+
 /// What a text is.
 #[derive(Copy, Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Statement<'a> {
@@ -36,6 +50,8 @@ pub struct Statement<'a> {
     pub statements: usize,
     /// A statement begins, ends or marks a transaction, or prepares one.
     pub transaction: bool,
+    /// What the text does to the transaction that it stands in.
+    pub end: End,
     /// A statement may change the catalog: DDL, DO, CALL.
     pub catalog: bool,
 }
@@ -173,9 +189,15 @@ impl<'a> Scan<'a> {
             }
             Verb::Cursor => self.place = Place::Cursor,
             Verb::Insert => self.before = Before::Insert,
-            Verb::Transaction => self.statement.transaction = true,
+            Verb::Transaction => {
+                self.statement.transaction = true;
+                self.ends(end_of(token, rest));
+            }
             Verb::Taint(taint) => {
-                self.statement.catalog |= matches!(taint, Taint::Do | Taint::Call);
+                if matches!(taint, Taint::Do | Taint::Call) {
+                    self.statement.catalog = true;
+                    self.ends(End::Commits);
+                }
                 self.taint(taint);
             }
             Verb::Prepare => self.prepare(rest),
@@ -197,8 +219,16 @@ impl<'a> Scan<'a> {
         match operands(rest) {
             [Some(word), Some(id)] if word.is_word(b"TRANSACTION") && id.kind == Kind::Str => {
                 self.statement.transaction = true;
+                self.ends(End::Commits);
             }
             _ => self.taint(Taint::Prepare),
+        }
+    }
+
+    /// Of several the one that may commit counts.
+    fn ends(&mut self, end: End) {
+        if self.statement.end != End::Commits {
+            self.statement.end = end;
         }
     }
 
@@ -241,6 +271,9 @@ impl<'a> Scan<'a> {
     fn finish(self) -> Statement<'a> {
         let mut statement = self.statement;
         statement.empty = statement.statements == 0;
+        if statement.statements > 1 {
+            statement.end = End::Commits;
+        }
         let reset = self.alone == Special::ResetAll && self.only_resets && !statement.transaction;
         if (statement.statements == 1 && statement.taint != Some(Taint::Unreadable))
             || (reset && statement.taint.is_none())
@@ -256,6 +289,19 @@ impl<'a> Scan<'a> {
 
 fn stronger(one: Option<Taint>, other: Taint) -> Option<Taint> {
     Some(one.map_or(other, |one| one.min(other)))
+}
+
+/// What a statement of `Verb::Transaction` does.
+fn end_of(verb: Token<'_>, rest: &Lexer<'_>) -> End {
+    let words: [_; 3] = operands(rest);
+    let says = |word: &[u8]| words.iter().flatten().any(|token: &Token<'_>| token.is_word(word));
+    let (prepared, to) = (says(b"PREPARED"), says(b"TO"));
+    match () {
+        () if [&b"COMMIT"[..], b"END"].iter().any(|word| verb.is_word(word)) => End::Commits,
+        () if verb.is_word(b"ROLLBACK") && prepared => End::Commits,
+        () if (verb.is_word(b"ROLLBACK") && !to) || verb.is_word(b"ABORT") => End::RollsBack,
+        () => End::Harmless,
+    }
 }
 
 /// Judges what follows the word DEALLOCATE.
@@ -380,6 +426,26 @@ mod tests {
                 "SET NAMES 'latin1'",
             ],
         );
+    }
+
+    #[test]
+    fn what_ends_a_transaction() {
+        for (end, texts) in [
+            (
+                End::Commits,
+                &["commit", "END", "COMMIT PREPARED 'x'", "rollback prepared 'x'", "prepare transaction 'x'", "DO ''"]
+                    [..],
+            ),
+            (End::Commits, &["call p()", "select 1; select 2", "begin; rollback", "COMMIT AND CHAIN"]),
+            (End::RollsBack, &["rollback", "ABORT", "/* x */ rollback work ;", "rollback and chain"]),
+            (End::Harmless, &["begin", "start transaction read only", "savepoint a", "release a", "rollback to a"]),
+            (End::Harmless, &["rollback work to savepoint a"]),
+            (End::Open, &["select 1", "insert into commit values (1)", "", "set local x = 1"]),
+        ] {
+            for text in texts {
+                assert_eq!(read(text).end, end, "{text}");
+            }
+        }
     }
 
     #[test]

@@ -32,7 +32,7 @@ mod wish;
 
 pub use access::{Access, Why, access};
 pub use catalog::Catalog;
-pub use classify::{Special, Statement, classify};
+pub use classify::{End, Special, Statement, classify};
 pub use lexer::{Kind, Lexer, Lexical, Token};
 pub use modes::{Isolation, Modes};
 pub use names::fold_identifier;

@@ -61,7 +61,14 @@ pub struct Talk {
 impl Talk {
     pub fn new(mode: PoolMode, prepared: bool, settings: &Arc<Settings>, table: &Arc<Table>) -> Talk {
         let intern: Arc<dyn Intern> = Arc::clone(table) as Arc<dyn Intern>;
-        let origin = Origin { mode, settings: Arc::clone(settings), intern, wishes: Default::default(), prepared };
+        let origin = Origin {
+            mode,
+            settings: Arc::clone(settings),
+            intern,
+            wishes: Default::default(),
+            forgiving: false,
+            prepared,
+        };
         Talk { session: Session::new(origin), held: Vec::new() }
     }
 

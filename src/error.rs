@@ -101,10 +101,10 @@ kinds! {
     Replication: "0A000" FATAL "replication" "replication connections are not supported by a transaction pool";
     ServerDesync: "08P01" FATAL "server_desync" "server conn crashed? unexpected message";
     ServerGone: "08006" FATAL "server_gone" "server conn crashed?";
+    /// One of several servers ended its connection, and what its client was doing cannot go on elsewhere.
+    ServerLost: "57P01" FATAL "server_lost" "server conn crashed?";
     ServerLogin: "08006" FATAL "server_login" "server login failed: {}";
     ShuttingDown: "57P01" FATAL "shutting_down" "server shutting down";
-    /// A standby's connection ended in the middle of an answer.
-    StandbyGone: "57P01" FATAL "standby_gone" "server conn crashed?";
     StartupParameter: "42704" FATAL "startup_parameter" "unsupported startup parameter: {}";
     /// A REPEATABLE READ transaction on a standby met a statement that only the primary can answer.
     StandbyUnfit: "40001" ERROR "standby_unfit" "could not serialize access: this statement needs the primary, and the transaction reads a standby";

@@ -12,7 +12,8 @@ use super::entry::{Entries, Timeouts};
 use super::interner::Interner;
 use crate::auth::scram::Verifier;
 use crate::auth::{Secret, names};
-use crate::cluster::backends::{Backends, Ground};
+use crate::cluster::backends::{Backed, Backends, Ground};
+use crate::config::FailoverError;
 use crate::control::Phase;
 use crate::error::{Error, Kind, Side};
 use crate::net::tls::Acceptor;
@@ -132,6 +133,13 @@ impl House {
         self.backends.sweep();
         self.settings.lock().retain(|settings| Arc::strong_count(settings) > 1);
         self.interner.sweep();
+    }
+
+    /// Whether a client of this pool outlives its server: one of several, where the operator does not want it otherwise.
+    pub fn forgives(&self, backed: &Backed) -> bool {
+        let config = self.backends.ground().config;
+        let wants = |database| config.failover_error(database) == FailoverError::RolledBack;
+        backed.backend.cluster.is_some() && config.database(&backed.backend.database).is_some_and(wants)
     }
 
     /// The limits of a client.

@@ -369,7 +369,7 @@ fn welcome(house: &Arc<House>, mut talk: Talk, wish: &Wish, admitted: Admitted, 
         settings,
         intern: house.interner.clone(),
         wishes: wish.wishes,
-        forgiving: backed.backend.cluster.is_some(),
+        forgiving: house.forgives(&backed),
         prepared: global.max_prepared_statements > 0,
     });
     let mut to_client = Pipe::default();

@@ -111,6 +111,7 @@ impl Client {
         if let Some(reader) = &mut self.conversation.reader {
             reader.look_around();
         }
+        self.conversation.session.set_forgiving(self.house.forgives(&self.backed));
         self.conversation.entry.set_timeouts(self.house.timeouts(database, user));
         if self.backed.is_retired() {
             let found = self.house.backends.pool(database, user);
@@ -138,7 +139,9 @@ impl Client {
         let session = &mut self.conversation.session;
         let leave = match end {
             End::ServerGone { told: true } => Leave::Told,
-            End::ServerGone { told: false } if on_standby => Leave::Fail(Error::new(Kind::StandbyGone, Side::Server)),
+            End::ServerGone { told: false } if self.backed.backend.cluster.is_some() => {
+                Leave::Fail(Error::new(Kind::ServerLost, Side::Server))
+            }
             End::ServerGone { told: false } => Leave::Fail(Error::new(Kind::ServerGone, Side::Server)),
             End::ClientGone => Leave::Gone,
             End::Fail(error) => Leave::Fail(error),

@@ -344,7 +344,7 @@ impl Conversation {
         let unread = self.to_client.unjudged().len();
         self.to_client.swallow(unread);
         self.to_server.lose_pending();
-        let reads = self.reader.as_ref().is_some_and(|reader| matches!(reader.loan, Loan::Reads { .. }));
+        let reads = self.reader.as_ref().is_some_and(|reader| reader.loan != Loan::Whole);
         let (staged, span, _) = self.to_client.parts();
         let mut out = Outbox::new(staged, span);
         self.session.lose(reads, &mut out);

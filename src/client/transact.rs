@@ -91,7 +91,7 @@ impl Client {
                     Next::Again(again) => way = again,
                     Next::Done => return None,
                 },
-                End::ServerGone { told: false } if self.survives(standby) => {
+                End::ServerGone { told: false } if self.survives() => {
                     self.lose(lease, standby);
                     return None;
                 }
@@ -223,16 +223,22 @@ impl Client {
         Next::Done
     }
 
-    /// Whether the client can go on without the server at hand: on the primary's side, and with no message half shown.
-    fn survives(&self, standby: Option<usize>) -> bool {
-        standby.is_none() && self.conversation.session.survives() && !self.conversation.to_client.is_mid_frame()
+    /// Whether the client can go on without the server at hand: no message is half shown.
+    fn survives(&self) -> bool {
+        self.conversation.session.survives() && !self.conversation.to_client.is_mid_frame()
     }
 
     /// The server is gone. The client is told what became of what it asked for, and stays.
     fn lose(&mut self, lease: Lease<Server>, standby: Option<usize>) {
-        // It may have done what it was asked.
-        self.conversation.witness.wrote();
-        self.conversation.lose_server();
+        let session = &mut self.conversation.session;
+        if standby.is_some() && session.quiet() && session.begun_modes().is_some() && session.may_move() {
+            // Between two statements of a READ ONLY transaction: the next one begins it again.
+            session.take_back_transaction();
+        } else {
+            // It may have done what it was asked.
+            self.conversation.witness.wrote();
+            self.conversation.lose_server();
+        }
         drop(lease);
         self.end_loan(standby);
         let begun = self.conversation.session.absent().is_some();

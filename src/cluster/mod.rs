@@ -282,7 +282,7 @@ impl Cluster {
                 pool.serve(serving);
                 if follow != Follow::Primary && serving == Serving::Nobody {
                     // Whoever waits for it reads elsewhere.
-                    pool.dismiss(&Error::new(Kind::StandbyGone, Side::Server));
+                    pool.dismiss(&Error::new(Kind::ServerLost, Side::Server));
                 }
             }
         }

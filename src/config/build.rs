@@ -4,7 +4,7 @@ use super::keys::Table;
 use super::read::{Reader, Row};
 use super::value::{Entry, Written};
 use super::words::{
-    AuthType, LoadBalance, LogFormat, PoolMode, PrimaryReads, ReadConsistency, ReadWriteSplit, SslMode,
+    AuthType, FailoverError, LoadBalance, LogFormat, PoolMode, PrimaryReads, ReadConsistency, ReadWriteSplit, SslMode,
 };
 use super::{
     Address, Config, Database, Global, MaxLag, Probe, ReadOverrides, Reads, Target, Tls, UserOverrides, address, check,
@@ -158,6 +158,7 @@ fn global(reader: &mut Reader<'_>, row: &Row) -> Global {
             deferred_begin: row.boolean("deferred_begin"),
             primary: primary_reads(row).unwrap_or(PrimaryReads::Fallback),
         },
+        failover_error: failover_error(row).unwrap_or(FailoverError::RolledBack),
         zone: row.text("zone"),
         log_connections: row.boolean("log_connections"),
         log_disconnections: row.boolean("log_disconnections"),
@@ -183,6 +184,10 @@ fn split(row: &Row) -> Option<ReadWriteSplit> {
 
 fn consistency(row: &Row) -> Option<ReadConsistency> {
     word(row, "read_consistency", ReadConsistency::from_word)
+}
+
+fn failover_error(row: &Row) -> Option<FailoverError> {
+    word(row, "failover_error", FailoverError::from_word)
 }
 
 fn primary_reads(row: &Row) -> Option<PrimaryReads> {
@@ -257,6 +262,7 @@ fn database(reader: &mut Reader<'_>, row: &Row, global: &Global) -> Database {
             deferred_begin: row.given_boolean("deferred_begin"),
             primary: primary_reads(row),
         },
+        failover_error: failover_error(row),
         pool_mode: pool_mode(row),
         pool_size: row.integer("pool_size"),
         min_pool_size: row.integer("min_pool_size"),

@@ -148,9 +148,10 @@ fn reads(reader: &mut Reader<'_>, row: &Row, database: &Database, global: &Globa
             "max_replica_lag",
             "deferred_begin",
             "primary_reads",
+            "failover_error",
         ];
         for name in keys.into_iter().filter(|name| row.is_given(name)) {
-            reader.warn(row.line_of(name), &row.at(name), "has no effect: work is split only beside `servers`");
+            reader.warn(row.line_of(name), &row.at(name), "has no effect: it speaks of `servers`");
         }
         return;
     }

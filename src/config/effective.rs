@@ -5,7 +5,8 @@
 use std::time::Duration;
 
 use super::{
-    Config, Database, MaxLag, PoolMode, PrimaryReads, Probe, ReadConsistency, ReadWriteSplit, Target, UserOverrides,
+    Config, Database, FailoverError, MaxLag, PoolMode, PrimaryReads, Probe, ReadConsistency, ReadWriteSplit, Target,
+    UserOverrides,
 };
 
 impl Config {
@@ -55,6 +56,11 @@ impl Config {
     /// Database, then global.
     pub fn deferred_begin(&self, database: &Database) -> bool {
         database.reads.deferred_begin.unwrap_or(self.global.reads.deferred_begin)
+    }
+
+    /// Database, then global.
+    pub fn failover_error(&self, database: &Database) -> FailoverError {
+        database.failover_error.unwrap_or(self.global.failover_error)
     }
 
     /// Database, then global.
@@ -191,7 +197,7 @@ mod tests {
              [databases.a]\nservers = ['h:1', 'h:2']\n\
              [databases.b]\nservers = 'h:1, h:2'\nread_write_split = 'declared'\nread_consistency = 'bounded'\n\
              read_wait = 0\nmax_staleness = '2s'\nmax_replica_lag = '64MB'\ndeferred_begin = false\n\
-             primary_reads = 'share'\n\
+             failover_error = '57P01'\nprimary_reads = 'share'\n\
              [databases.one]\nservers = ['h:1']\nread_write_split = 'auto'\n\
              [databases.host]\nhost = 'a,b'\n\
              [users.u]\nread_write_split = 'off'\n[users.d]\nread_write_split = 'declared'\n",
@@ -219,6 +225,8 @@ mod tests {
         assert_eq!(config.max_replica_lag(a), MaxLag::Time(Duration::from_secs(10)));
         assert_eq!(config.max_replica_lag(b), MaxLag::Bytes(64 << 20));
         assert_eq!([a, b].map(|x| config.deferred_begin(x)), [true, false]);
+        let errors = [FailoverError::RolledBack, FailoverError::Disconnect];
+        assert_eq!([a, b].map(|x| config.failover_error(x)), errors);
         assert_eq!([a, b].map(|x| config.primary_reads(x)), [PrimaryReads::Fallback, PrimaryReads::Share]);
     }
 

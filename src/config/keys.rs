@@ -3,7 +3,7 @@
 //! Readers of files, `config/pgweir.toml` and the console take names and defaults from here and from nowhere else.
 
 use super::words::{
-    AuthType, LoadBalance, LogFormat, PoolMode, PrimaryReads, ReadConsistency, ReadWriteSplit, SslMode,
+    AuthType, FailoverError, LoadBalance, LogFormat, PoolMode, PrimaryReads, ReadConsistency, ReadWriteSplit, SslMode,
 };
 use Fallback::{Global, Is, Unset};
 use Kind::{Boolean, Choice, Lag, List, Mode, Path, Secret, Servers, Size, Text};
@@ -303,6 +303,8 @@ const GLOBAL: &[Key] = &[
         "A lone BEGIN is answered at once and sent with the first statement, which decides where the transaction runs."),
     key("primary_reads", Choice(PrimaryReads::WORDS), Is("\"fallback\""), Taken,
         "fallback: the primary serves reads when no standby may; share: it takes part."),
+    key("failover_error", Choice(FailoverError::WORDS), Is("\"40001\""), Taken,
+        "What an open transaction gets when its server is lost: 40001, and the client stays, or 57P01, and it is ended."),
 
     key("log_connections", Boolean, Is("true"), Taken, "Log logins."),
     key("log_disconnections", Boolean, Is("true"), Taken, "Log why clients and servers left."),
@@ -342,6 +344,8 @@ const DATABASE: &[Key] = &[
     key("deferred_begin", Boolean, Global("deferred_begin"), Taken, "Whether a lone BEGIN waits for its first statement."),
     key("primary_reads", Choice(PrimaryReads::WORDS), Global("primary_reads"), Taken,
         "Whether the primary takes part in this database's reads."),
+    key("failover_error", Choice(FailoverError::WORDS), Global("failover_error"), Taken,
+        "What its open transactions get when their server is lost."),
     key("pool_mode", Choice(PoolMode::WORDS), Global("pool_mode"), Taken, "When a server goes back to its pool."),
     key("pool_size", COUNT, Global("default_pool_size"), Taken, "Servers for each user of this database. 0: no limit."),
     key("min_pool_size", COUNT, Global("min_pool_size"), Taken, "Servers to keep open."),
@@ -444,7 +448,8 @@ mod tests {
     #[test]
     fn pgbouncers_hundred_parameters_are_all_known() {
         let split = ["read_write_split", "read_consistency", "read_wait", "max_staleness", "max_replica_lag"];
-        let rest = ["workers", "log_format", "shutdown_timeout", "zone", "deferred_begin", "primary_reads"];
+        let rest =
+            ["workers", "log_format", "shutdown_timeout", "zone", "deferred_begin", "primary_reads", "failover_error"];
         let ours = [&split[..], &rest[..]].concat();
         let theirs = GLOBAL.iter().filter(|key| !key.name.starts_with("probe_") && !ours.contains(&key.name)).count();
         // service_name exists on Windows only.

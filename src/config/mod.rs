@@ -17,7 +17,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-pub use words::{AuthType, LogFormat, PoolMode, PrimaryReads, ReadConsistency, ReadWriteSplit, SslMode};
+pub use words::{AuthType, FailoverError, LogFormat, PoolMode, PrimaryReads, ReadConsistency, ReadWriteSplit, SslMode};
 
 /// What a file may ask of the world around it. This room knows no environment and no disk.
 pub trait Outside {
@@ -129,6 +129,7 @@ pub struct Global {
     pub probe_failures: u32,
 
     pub reads: Reads,
+    pub failover_error: FailoverError,
     /// Where this proxy stands.
     pub zone: Option<String>,
 
@@ -194,6 +195,7 @@ pub struct Database {
     pub password: Option<Redacted>,
     pub probe: Option<Probe>,
     pub reads: ReadOverrides,
+    pub failover_error: Option<FailoverError>,
     pub pool_mode: Option<PoolMode>,
     pub pool_size: Option<usize>,
     pub min_pool_size: Option<usize>,

@@ -84,6 +84,11 @@ words! {
 }
 
 words! {
+    /// What an open transaction gets when its server is lost: an error, or the connection's end.
+    FailoverError { RolledBack = "40001", Disconnect = "57P01" }
+}
+
+words! {
     /// PgBouncer's `load_balance_hosts`.
     LoadBalance { RoundRobin = "round-robin", Disable = "disable" }
 }

@@ -32,6 +32,11 @@ impl Session {
         self.forgiving && self.pin.is_none() && self.mode == PoolMode::Transaction && self.strays == 0
     }
 
+    /// A reload may change it.
+    pub fn set_forgiving(&mut self, forgiving: bool) {
+        self.forgiving = forgiving;
+    }
+
     /// The server at hand is gone. Tells the client what is to be told now; the rest it learns at its next statement.
     /// `reads`: what was sent in autocommit is proven to read.
     pub fn lose(&mut self, reads: bool, to_client: &mut Outbox<'_>) {

@@ -614,8 +614,11 @@ async def connections_drop():
             assert await c.fetchval("SELECT count(*) FROM gone") == 0
         await c.execute("DROP TABLE gone")
     async with connect() as c:
-        with raises((asyncpg.AdminShutdownError, asyncpg.ConnectionDoesNotExistError)):
+        ended = (asyncpg.AdminShutdownError, asyncpg.ConnectionDoesNotExistError)
+        with raises(asyncpg.TransactionResolutionUnknownError if PROXIED else ended):
             await c.fetchval("SELECT pg_terminate_backend(pg_backend_pid())")
+        if PROXIED:
+            assert await c.fetchval("SELECT 2") == 2
     async with connect() as c, connect(url=suite.ADMIN_URL) as admin:
         pid = await c.fetchval("SELECT pg_backend_pid()")
         await admin.fetchval("SELECT pg_terminate_backend($1, 5000)", pid)

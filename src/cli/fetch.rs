@@ -53,7 +53,7 @@ fn plan(url: &str) -> Result<Plan, String> {
         connect_query: None,
         node: 0,
         max_prepared_statements: 0,
-        lost: Arc::default(),
+        standing: Arc::default(),
     })
 }
 

@@ -228,9 +228,13 @@ impl Entry {
         if passed(since, limit) {
             return Some(order);
         }
-        let lost = self.state() == State::Active && self.target.lock().as_ref().is_some_and(|gate| gate.is_lost());
+        let lost = self.state() == State::Active && self.target.lock().as_ref().is_some_and(is_lost);
         lost.then_some(Order::ServerLost)
     }
+}
+
+fn is_lost(gate: &Arc<Gate>) -> bool {
+    gate.standing().is_silent() || gate.standing().is_replaced()
 }
 
 fn micros(epoch: Instant) -> u64 {

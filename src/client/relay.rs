@@ -144,6 +144,10 @@ impl Conversation {
         let kind = match self.entry.take_order() {
             _ if self.entry.is_stopping() || (over && self.entry.is_draining()) => Kind::ShuttingDown,
             Order::ServerLost if self.is_held() => return Err(self.take_back(Refusal::Moment, None, server)),
+            // What it was asked runs for nobody; one that is only silent may yet answer.
+            Order::ServerLost if server.gate.standing().is_replaced() => {
+                return Err(Stop::End(End::ServerGone { told: false }));
+            }
             Order::None | Order::CancelWait | Order::QueryWait | Order::ServerLost => return Ok(()),
             Order::ClientIdle => Kind::ClientIdle,
             Order::IdleTransaction => Kind::IdleTransaction,

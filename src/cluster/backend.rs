@@ -106,7 +106,7 @@ impl Backend {
             connect_query: recipe.connect_query.clone(),
             node,
             max_prepared_statements: recipe.max_prepared_statements,
-            lost: self.cluster.as_ref().map(|cluster| cluster.lost(node)).unwrap_or_default(),
+            standing: self.cluster.as_ref().map(|cluster| cluster.standing(node)).unwrap_or_default(),
         })
     }
 

@@ -26,7 +26,7 @@ use crate::pool::Pool;
 use crate::pool::core::Serving;
 use crate::route::fit::Unfit;
 use crate::route::topology::{Role, Topology};
-use crate::server::Server;
+use crate::server::{Server, Standing};
 use decide::Seen;
 use judge::{Judge, Look};
 use sampler::{Missed, Sampler};
@@ -49,8 +49,8 @@ pub struct Cluster {
     /// The identifier that the book is known by; 0: not asked yet.
     system: AtomicU64,
     is_synchronous: AtomicBool,
-    /// By node: it answers nobody.
-    lost: Vec<Arc<AtomicBool>>,
+    /// By node, for whoever has a connection to it.
+    standing: Vec<Arc<Standing>>,
     /// A reload replaced it: nobody asks its servers any more.
     retired: AtomicBool,
 }
@@ -89,7 +89,7 @@ impl Cluster {
             places: Mutex::default(),
             system: AtomicU64::new(0),
             is_synchronous: AtomicBool::new(false),
-            lost: servers.iter().map(|_| Arc::default()).collect(),
+            standing: servers.iter().map(|_| Arc::default()).collect(),
             retired: AtomicBool::new(false),
         })
     }
@@ -122,9 +122,9 @@ impl Cluster {
         self.sampler.fresh(node)
     }
 
-    /// Told to connections: whether this node answers nobody.
-    fn lost(&self, node: usize) -> Arc<AtomicBool> {
-        self.lost.get(node).map(Arc::clone).unwrap_or_default()
+    /// Told to connections: what is known of their server.
+    fn standing(&self, node: usize) -> Arc<Standing> {
+        self.standing.get(node).map(Arc::clone).unwrap_or_default()
     }
 
     /// Bytes of WAL that this standby has not replayed, by the last answers.
@@ -243,6 +243,14 @@ impl Cluster {
         });
     }
 
+    fn tell_standing(&self, topology: &Topology) {
+        let primary = topology.primary();
+        for (at, (node, standing)) in topology.nodes.iter().zip(&self.standing).enumerate() {
+            let serves = matches!(node.role, Role::Primary | Role::Standby);
+            standing.set(node.role == Role::Down, !serves && primary.is_some_and(|primary| primary != at));
+        }
+    }
+
     /// Publishes what follows from a look and, if roles changed, tells the pools. The judge's lock is held to the end:
     /// of two changes at the same moment the later one must be told last.
     fn judged(&self, node: usize, look: impl FnOnce(&mut Judge) -> Option<Topology>) {
@@ -262,9 +270,7 @@ impl Cluster {
             return;
         }
         report(after, node);
-        if let (Some(lost), Some(now)) = (self.lost.get(node), role(after)) {
-            lost.store(now == Role::Down, Ordering::Relaxed);
-        }
+        self.tell_standing(after);
         let moved = before.primary() != after.primary();
         if moved {
             self.catalogs.lock().iter().filter_map(Weak::upgrade).for_each(|watch| watch.doubt());

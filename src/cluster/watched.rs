@@ -77,7 +77,7 @@ impl Watch {
             connect_query: None,
             node,
             max_prepared_statements: 0,
-            lost: Arc::default(),
+            standing: Arc::default(),
         };
         Some(routes.into_iter().enumerate().map(plan).collect())
     }

@@ -1,13 +1,12 @@
 //! Logging in to a server: startup, authentication, and what it reports.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use parking_lot::Mutex;
 
 use super::connect::{Attempt, Connected, Route};
-use super::{Gate, Server};
+use super::{Gate, Server, Standing};
 use crate::auth::scram::{self, Binding, Keys};
 use crate::auth::{Secret, md5};
 use crate::error::{Error, Kind, Side};
@@ -77,8 +76,8 @@ pub struct Plan {
     pub connect_query: Option<String>,
     pub node: usize,
     pub max_prepared_statements: usize,
-    /// Set by whoever watches the server, while it answers nobody.
-    pub lost: Arc<AtomicBool>,
+    /// Kept by whoever watches the server.
+    pub standing: Arc<Standing>,
 }
 
 /// A server, the proof that its login left it clean, and all that it reported, in its order.
@@ -127,7 +126,7 @@ async fn login_once(plan: &Plan, attempt: Attempt) -> Result<LoggedIn, Error> {
     let server = Server {
         stream,
         state: ServerState::new(base, plan.max_prepared_statements),
-        gate: Arc::new(Gate::new(plan.route.clone(), greeting.pid, &greeting.secret, Arc::clone(&plan.lost))),
+        gate: Arc::new(Gate::new(plan.route.clone(), greeting.pid, &greeting.secret, Arc::clone(&plan.standing))),
         node: plan.node,
         home: home::here(),
         born: Instant::now(),

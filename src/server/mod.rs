@@ -35,6 +35,30 @@ pub struct Server {
     cancel_wait: Option<Duration>,
 }
 
+/// What those say who watch a server, for whoever has a connection to it.
+#[derive(Debug, Default)]
+pub struct Standing {
+    silent: AtomicBool,
+    replaced: AtomicBool,
+}
+
+impl Standing {
+    pub fn set(&self, silent: bool, replaced: bool) {
+        self.silent.store(silent, Ordering::Relaxed);
+        self.replaced.store(replaced, Ordering::Relaxed);
+    }
+
+    /// It answers nobody: what can run elsewhere should.
+    pub fn is_silent(&self) -> bool {
+        self.silent.load(Ordering::Relaxed)
+    }
+
+    /// Another one is the primary, and this one is no standby of it: whatever it still does is for nobody.
+    pub fn is_replaced(&self) -> bool {
+        self.replaced.load(Ordering::Relaxed)
+    }
+}
+
 /// A server's cancel key, and how many cancels are on their way to it. A server with one under way is not lent: the
 /// signal could hit the next client's statement.
 #[derive(Debug)]
@@ -42,8 +66,8 @@ pub struct Gate {
     pub route: Route,
     pub pid: i32,
     pub secret: Box<[u8]>,
-    /// Its server answers nobody any more, as far as those know who watch it.
-    lost: Arc<AtomicBool>,
+    /// What those say who watch its server.
+    standing: Arc<Standing>,
     up: AtomicUsize,
     fell: Notify,
 }
@@ -52,12 +76,12 @@ pub struct Gate {
 pub struct Raised(Arc<Gate>);
 
 impl Gate {
-    pub fn new(route: Route, pid: i32, secret: &[u8], lost: Arc<AtomicBool>) -> Gate {
-        Gate { route, pid, secret: secret.into(), lost, up: AtomicUsize::new(0), fell: Notify::new() }
+    pub fn new(route: Route, pid: i32, secret: &[u8], standing: Arc<Standing>) -> Gate {
+        Gate { route, pid, secret: secret.into(), standing, up: AtomicUsize::new(0), fell: Notify::new() }
     }
 
-    pub fn is_lost(&self) -> bool {
-        self.lost.load(Ordering::Relaxed)
+    pub fn standing(&self) -> &Standing {
+        &self.standing
     }
 
     /// Before the cancel is dialled, and while the server is known to serve the client that is cancelled.

@@ -50,7 +50,7 @@ fn plan(port: u16, password: &str, database: &str) -> Plan {
         connect_query: None,
         node: usize::from(port),
         max_prepared_statements: 0,
-        lost: Arc::default(),
+        standing: Arc::default(),
     }
 }
 

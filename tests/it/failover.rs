@@ -4,6 +4,8 @@
 
 use pgweir::demo::{Cluster, Room, Stop, free_ports};
 
+use rustix::process::{Pid, Signal, kill_process};
+
 use crate::support::proxy::Proxy;
 use crate::support::servers::bin15;
 use crate::support::wire::say;
@@ -76,7 +78,8 @@ mod room {
         // The rows were described already.
         assert_eq!(busy.ready().await, "T E(40001) Z(E)");
         assert_eq!(writing.ready().await, "E(08007) Z(I)");
-        assert_eq!(batched.ready().await, "E(08007) Z(I)");
+        // What the server had answered goes out with its last words.
+        assert_eq!(batched.ready().await, "1 2 E(08007) Z(I)");
         assert_eq!(unsynced.read(1).await, "E(40001)");
         assert_eq!(unsynced.ask(&[say::sync()]).await, "Z(I)");
         // Nobody has told these yet.
@@ -104,6 +107,50 @@ mod room {
             found, "T D(5) D(6) C(SELECT 2) Z(I)",
             "what was told to be lost is lost, and nothing is there twice"
         );
+    }
+
+    /// Stops or wakes every process of a server. They are children of its postmaster, each in a group of its own.
+    fn signal_all(cluster: &Cluster, signal: Signal) {
+        let text = std::fs::read_to_string(cluster.data_dir().join("postmaster.pid")).expect("it runs");
+        let postmaster: i32 = text.lines().next().and_then(|line| line.parse().ok()).expect("its process id");
+        let mut all = vec![postmaster];
+        for entry in std::fs::read_dir("/proc").expect("the processes").flatten() {
+            let stat = std::fs::read_to_string(entry.path().join("stat")).unwrap_or_default();
+            // The name may hold anything; behind it stand the state and the parent.
+            let parent = stat.rsplit_once(')').and_then(|(_, rest)| rest.split_whitespace().nth(1)?.parse().ok());
+            let pid = entry.file_name().to_string_lossy().parse().ok();
+            all.extend(pid.filter(|_| parent == Some(postmaster)));
+        }
+        for pid in all {
+            // One may have ended meanwhile.
+            let _ = kill_process(Pid::from_raw(pid).expect("a process id"), signal);
+        }
+    }
+
+    /// A primary that answers nobody, and is not dead: what runs there is given up once another server has its place.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn nobody_hangs_at_a_frozen_primary() {
+        let mut stage = Stage::open("it-frozen").await;
+        let proxy = stage.proxy().await;
+        let mut open = client(&proxy, &["BEGIN", "INSERT INTO moves VALUES (1)"]).await;
+        let mut writing = client(&proxy, &[]).await;
+        let mut idle = client(&proxy, &["INSERT INTO moves VALUES (2)"]).await;
+        writing.send(&say::query("INSERT INTO moves SELECT 3 FROM pg_sleep(1000)")).await;
+        tokio::time::sleep(MOMENT).await;
+        signal_all(&stage.primary, Signal::STOP);
+        open.send(&say::query("INSERT INTO moves VALUES (1)")).await;
+        idle.send(&say::query("INSERT INTO moves VALUES (4)")).await;
+        stage.standby.promote().expect("it takes over");
+        assert_eq!(soon("the open transaction", open.ready()).await, "E(40001) Z(E)");
+        assert_eq!(soon("the write", writing.ready()).await, "E(08007) Z(I)");
+        // It may have reached the frozen one, or been held for the new one.
+        let told = soon("the last statement", idle.ready()).await;
+        assert!(["E(08007) Z(I)", "C(INSERT 0 1) Z(I)"].contains(&told.as_str()), "{told}");
+        assert_eq!(open.query("ROLLBACK").await, "C(ROLLBACK) Z(I)");
+        assert_eq!(open.query("INSERT INTO moves VALUES (5)").await, "C(INSERT 0 1) Z(I)");
+        let found = open.query("SELECT count(*) FROM moves WHERE n IN (1, 3)").await;
+        signal_all(&stage.primary, Signal::CONT);
+        assert_eq!(found, "T D(0) C(SELECT 1) Z(I)");
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -118,7 +118,7 @@ mod room {
             let stat = std::fs::read_to_string(entry.path().join("stat")).unwrap_or_default();
             // The name may hold anything; behind it stand the state and the parent.
             let parent = stat.rsplit_once(')').and_then(|(_, rest)| rest.split_whitespace().nth(1)?.parse().ok());
-            let pid = entry.file_name().to_string_lossy().parse().ok();
+            let pid: Option<i32> = entry.file_name().to_string_lossy().parse().ok();
             all.extend(pid.filter(|_| parent == Some(postmaster)));
         }
         for pid in all {

@@ -101,7 +101,7 @@ impl Session {
             }
             None => {
                 let verdict = self.forward(Kind::Execute);
-                self.ledger.last_ends(self.batch_end);
+                self.ledger.last_ends(self.batch_end.unwrap_or_default());
                 verdict
             }
         }

@@ -110,8 +110,8 @@ impl Session {
             self.pin_for(Pin::LargeParse);
         }
         self.batch = Batch::Closed;
-        self.batch_end = End::Open;
-        self.ledger.push(Owed { ends: self.copy_ends, ..Owed::new(Kind::Sync, Action::Forward) });
+        let end = std::mem::take(&mut self.batch_end).unwrap_or(End::Harmless);
+        self.ledger.push(Owed { ends: self.copy_ends, end, ..Owed::new(Kind::Sync, Action::Forward) });
         FromClient::Forward
     }
 
@@ -189,11 +189,13 @@ impl Session {
         }
     }
 
-    /// The statement bound last in the open batch does this to its transaction; one that may commit stays.
+    /// A statement of the open batch does this to its transaction; of several the strongest counts.
     pub(super) fn note_end(&mut self, end: End) {
-        if self.batch_end != End::Commits {
-            self.batch_end = end;
-        }
+        self.batch_end = match (self.batch_end, end) {
+            (Some(End::Commits), _) | (_, End::Commits) => Some(End::Commits),
+            (Some(End::Harmless) | None, end) => Some(end),
+            _ => Some(End::Open),
+        };
     }
 
     pub(super) fn note_catalog(&mut self, changes: bool) {

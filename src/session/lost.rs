@@ -91,13 +91,9 @@ fn outcome(owed: &[Owed], begun: bool, reads: bool) -> Outcome {
             _ => Outcome::Undone,
         };
     }
-    // Outside a transaction each Query and each batch that has its Sync commits by itself.
-    let acts = |owed: &&Owed| matches!(owed.kind, Kind::Query | Kind::Execute | Kind::Function);
-    let synced = owed.iter().rposition(Owed::ends_with_ready).map_or(&owed[..0], |last| &owed[..=last]);
-    match synced.iter().find(acts).is_some_and(|_| !reads) {
-        true if synced.iter().filter(acts).any(|owed| owed.end != End::Harmless) => Outcome::Unknown,
-        _ => Outcome::Undone,
-    }
+    // Outside a transaction each Query commits by itself, and each batch with its Sync, however much of it was answered.
+    let acts = owed.iter().any(|owed| owed.ends_with_ready() && owed.end != End::Harmless);
+    if acts && !reads { Outcome::Unknown } else { Outcome::Undone }
 }
 
 fn tell(outcome: Outcome, to_client: &mut Outbox<'_>) {
@@ -141,10 +137,11 @@ mod tests {
         assert_eq!(outcome(&query, false, true), Outcome::Undone);
         assert_eq!(outcome(&[owed(Kind::Query, End::Harmless)], false, false), Outcome::Undone, "a BEGIN");
         let batch = [owed(Kind::Bind, End::Open), owed(Kind::Execute, End::Open), owed(Kind::Sync, End::Open)];
+        assert_eq!(outcome(&batch[2..], false, false), Outcome::Unknown, "answered, and not committed yet");
         assert_eq!(outcome(&batch[..2], false, false), Outcome::Undone, "without its Sync");
         assert_eq!(outcome(&batch, false, false), Outcome::Unknown);
         assert_eq!(
-            outcome(&[owed(Kind::Parse, End::Open), owed(Kind::Sync, End::Open)], false, false),
+            outcome(&[owed(Kind::Parse, End::Open), owed(Kind::Sync, End::Harmless)], false, false),
             Outcome::Undone
         );
     }

@@ -169,8 +169,8 @@ pub struct Session {
     startup_wishes: Wishes,
     /// A lost server costs this client its transaction, and not its connection.
     forgiving: bool,
-    /// What the statements of the open batch do to their transaction.
-    batch_end: End,
+    /// What the statements of the open batch do to their transaction, if there are any.
+    batch_end: Option<End>,
     unnamed_end: End,
     ddl: Ddl,
     /// A transaction that was begun here, as long as it lasts.
@@ -218,7 +218,7 @@ impl Session {
             wishes: origin.wishes,
             startup_wishes: origin.wishes,
             forgiving: origin.forgiving,
-            batch_end: End::Open,
+            batch_end: None,
             unnamed_end: End::Open,
             ddl: Ddl::None,
             absent: None,

@@ -158,7 +158,6 @@ impl Session {
             self.pin_for(Pin::Statement(Taint::Reset));
         }
         self.note_catalog(verdict.catalog);
-        self.note_end(verdict.end);
         self.unnamed_end = verdict.end;
         if !view.name.is_empty() {
             return self.forward(Kind::Parse);
@@ -295,6 +294,8 @@ impl Session {
         frame: &Frame<'_>,
         to_server: &mut Outbox<'_>,
     ) -> FromClient {
+        // Nobody knows its text.
+        self.note_end(End::Commits);
         if !self.tracking || !names.statement.starts_with(prepared::PREFIX.as_bytes()) {
             return self.forward(Kind::Bind);
         }

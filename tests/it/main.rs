@@ -26,6 +26,7 @@ mod reload;
 mod servers;
 mod session_mode;
 mod settings;
+mod split;
 mod timeouts;
 mod tls;
 mod upkeep;

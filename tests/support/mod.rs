@@ -9,6 +9,7 @@
 
 pub mod certs;
 pub mod proxy;
+pub mod reads;
 pub mod servers;
 pub mod tool;
 pub mod wire;

@@ -27,6 +27,7 @@ mod servers;
 mod session_mode;
 mod settings;
 mod split;
+mod stale;
 mod timeouts;
 mod tls;
 mod upkeep;

@@ -4,6 +4,7 @@
 //! that changes, all that was sampled before is void. A primary that is lost leaves its line until another one comes.
 
 use super::decide::{Decider, Seen};
+use super::memory::Memory;
 use crate::route::fit::{self, Unfit};
 use crate::route::freshness::Freshness;
 use crate::route::topology::{Identity, Topology};
@@ -40,10 +41,10 @@ struct Line {
 }
 
 impl Judge {
-    pub fn new(topology: Topology, patience: u32, probed: bool) -> Judge {
+    pub fn new(topology: Topology, patience: u32, probed: bool, memory: Memory) -> Judge {
         let nodes = topology.nodes.len();
         Judge {
-            decider: Decider::new(topology, patience),
+            decider: Decider::new(topology, patience, probed, memory),
             freshness: Freshness::new(nodes),
             line: None,
             paused: vec![false; nodes],
@@ -53,6 +54,16 @@ impl Judge {
 
     pub fn topology(&self) -> &Topology {
         self.decider.topology()
+    }
+
+    /// What is not to be forgotten.
+    pub fn memory(&self) -> Memory {
+        self.decider.memory()
+    }
+
+    /// There was a primary, and now there is none that answers.
+    pub fn is_headless(&self) -> bool {
+        self.decider.is_headless()
     }
 
     pub fn freshness(&self) -> &Freshness {
@@ -123,23 +134,31 @@ impl Judge {
 
     fn primary(&mut self, node: usize, look: &Look) {
         if let Some(identity) = look.identity {
-            let line = Line { node, identity };
-            if self.line != Some(line) {
-                self.freshness.clear();
-                self.line = Some(line);
-            }
+            self.begin(Line { node, identity });
         }
         if let (Some(_), Some(position)) = (self.line, look.position) {
             self.freshness.sampled(look.at, position);
         }
     }
 
-    /// Another primary than the line's ends the line.
-    fn follow(&mut self) {
-        let primary = self.topology().primary();
-        if self.line.is_some_and(|line| primary.is_some_and(|primary| primary != line.node)) {
-            self.line = None;
+    fn begin(&mut self, line: Line) {
+        if self.line != Some(line) {
             self.freshness.clear();
+            self.line = Some(line);
+        }
+    }
+
+    /// Another primary than the line's ends the line. The new one's begins at once where it has said who it is.
+    fn follow(&mut self) {
+        let Some(node) = self.topology().primary() else { return };
+        if self.line.is_some_and(|line| node == line.node) {
+            return;
+        }
+        self.line = None;
+        self.freshness.clear();
+        let identity = self.topology().nodes.get(node).map(|slot| slot.identity);
+        if let Some(identity) = identity.filter(|identity| identity.timeline.is_some()) {
+            self.begin(Line { node, identity });
         }
     }
 }
@@ -148,12 +167,12 @@ impl Judge {
 mod tests {
     use super::*;
     use crate::config::{Address, Listed};
-    use crate::route::topology::Role;
+    use crate::route::topology::{Fence, Role};
 
     fn judge(nodes: u16) -> Judge {
         let listed = |port| Listed { address: Address::Tcp { host: "h".to_owned(), port }, weight: 1, zone: None };
         let servers: Vec<_> = (0..nodes).map(listed).collect();
-        Judge::new(Topology::unknown(&servers, None), 2, true)
+        Judge::new(Topology::unknown(&servers, None), 2, true, Memory::default())
     }
 
     fn identity(timeline: u32) -> Identity {
@@ -167,6 +186,7 @@ mod tests {
     /// Node 0 is primary at 100, node 1 its standby, caught up.
     fn pair() -> Judge {
         let mut j = judge(2);
+        j.look(1, &look(5, true, 100, Some(1)));
         j.look(0, &look(10, false, 100, Some(1)));
         j.look(1, &look(11, true, 100, Some(1)));
         j
@@ -197,10 +217,11 @@ mod tests {
     #[test]
     fn a_lost_primary_stops_the_growth_and_no_more() {
         let mut j = pair();
-        j.see(0, Seen::Failed);
-        assert_eq!((j.topology().primary(), j.freshness().fresh(1)), (Some(0), 10));
-        j.see(0, Seen::Failed);
-        assert_eq!((j.topology().primary(), j.freshness().fresh(1), j.verdict(1)), (None, 10, Ok(())));
+        for role in [Role::Suspect, Role::Down] {
+            j.see(0, Seen::Failed);
+            assert_eq!((j.topology().nodes[0].role, j.is_headless()), (role, true));
+            assert_eq!((j.topology().primary(), j.freshness().fresh(1), j.verdict(1)), (None, 10, Ok(())));
+        }
         j.look(1, &look(30, true, 120, None));
         assert_eq!(j.freshness().fresh(1), 10);
         // The same one comes back: nothing was void.
@@ -231,15 +252,30 @@ mod tests {
     }
 
     #[test]
-    fn a_second_primary_gives_no_samples() {
+    fn a_fenced_server_gives_no_samples() {
         let mut j = pair();
-        let mut three = judge(3);
-        three.look(0, &look(10, false, 100, Some(1)));
-        three.look(1, &look(11, true, 100, Some(1)));
-        three.look(2, &look(12, false, 50, Some(1)));
-        assert_eq!((three.topology().nodes[2].role, three.freshness().newest()), (Role::Contested, 10));
-        j.look(1, &look(20, false, 500, Some(2)));
+        j.look(1, &look(20, false, 500, Some(1)));
+        assert_eq!(j.topology().nodes[1].role, Role::Fenced(Fence::Contested));
         assert_eq!((j.topology().primary(), j.freshness().fresh(1), j.freshness().newest()), (Some(0), 0, 10));
+    }
+
+    #[test]
+    fn a_promotion_beside_a_living_primary_voids_at_once() {
+        let mut j = pair();
+        j.look(1, &look(20, false, 500, Some(2)));
+        assert_eq!((j.topology().primary(), j.line()), (Some(1), Some(identity(2))));
+        assert_eq!((j.topology().nodes[0].role, j.freshness().newest()), (Role::Fenced(Fence::Stale), 20));
+        j.look(0, &look(30, false, 900, Some(1)));
+        assert_eq!((j.freshness().newest(), j.memory().timeline), (20, Some(2)));
+    }
+
+    #[test]
+    fn a_primary_that_another_ones_look_reveals_has_its_line_at_once() {
+        let mut j = judge(2);
+        j.look(0, &look(10, false, 100, Some(1)));
+        assert_eq!((j.topology().primary(), j.line()), (None, None));
+        j.look(1, &look(11, true, 100, Some(1)));
+        assert_eq!((j.topology().primary(), j.line(), j.verdict(1)), (Some(0), Some(identity(1)), Ok(())));
     }
 
     #[test]

@@ -13,10 +13,12 @@ pub mod backends;
 pub mod catalog;
 pub mod decide;
 pub mod judge;
+pub mod memory;
 pub mod probe;
 pub mod sampler;
 pub mod split;
 mod splits;
+pub mod state;
 pub mod watched;
 pub mod writes;
 
@@ -25,11 +27,13 @@ use crate::error::{Error, Kind, Side};
 use crate::pool::Pool;
 use crate::pool::core::Serving;
 use crate::route::fit::Unfit;
-use crate::route::topology::{Role, Topology};
+use crate::route::topology::{Node, Role, Topology};
 use crate::server::{Server, Standing};
 use decide::Seen;
 use judge::{Judge, Look};
+use memory::Memory;
 use sampler::{Missed, Sampler};
+use state::State;
 use writes::{Book, Books, Clock, Writes};
 
 /// One cluster of servers.
@@ -51,6 +55,8 @@ pub struct Cluster {
     is_synchronous: AtomicBool,
     /// By node, for whoever has a connection to it.
     standing: Vec<Arc<Standing>>,
+    names: Vec<String>,
+    state: Arc<State>,
     /// A reload replaced it: nobody asks its servers any more.
     retired: AtomicBool,
 }
@@ -60,6 +66,7 @@ pub struct Cluster {
 pub struct Sight {
     pub clock: Clock,
     pub books: Arc<Books>,
+    pub state: Arc<State>,
     /// Some database's reads are split.
     pub splits: Arc<AtomicBool>,
 }
@@ -76,9 +83,11 @@ impl Cluster {
     /// `zone` is where the proxy stands.
     pub fn new(servers: &[Listed], zone: Option<&str>, patience: u32, probed: bool, sight: &Sight) -> Arc<Cluster> {
         let topology = Topology::unknown(servers, zone);
+        let names: Vec<String> = servers.iter().map(|listed| listed.address.to_string()).collect();
+        let memory = sight.state.recall(&names);
         let unfit = if probed { Unfit::NotStandby } else { Unfit::NoProbe };
         Arc::new(Cluster {
-            judge: Mutex::new(Judge::new(topology.clone(), patience, probed)),
+            judge: Mutex::new(Judge::new(topology.clone(), patience, probed, memory)),
             sampler: Arc::new(Sampler::new(&topology, sight.clock, unfit)),
             topology: watch::Sender::new(Arc::new(topology)),
             books: Arc::clone(&sight.books),
@@ -90,6 +99,8 @@ impl Cluster {
             system: AtomicU64::new(0),
             is_synchronous: AtomicBool::new(false),
             standing: servers.iter().map(|_| Arc::default()).collect(),
+            names,
+            state: Arc::clone(&sight.state),
             retired: AtomicBool::new(false),
         })
     }
@@ -175,12 +186,16 @@ impl Cluster {
     }
 
     pub fn serving_for(&self, follow: Follow) -> Serving {
-        let topology = self.topology.borrow();
+        self.serving_by(&self.topology.borrow(), follow)
+    }
+
+    fn serving_by(&self, topology: &Topology, follow: Follow) -> Serving {
         match follow {
-            Follow::Primary => match topology.primary() {
-                Some(node) => Serving::One(node),
-                None if self.probed => Serving::Nobody,
-                None => Serving::Any { balance: true },
+            Follow::Primary => match (topology.primary(), topology.suspect()) {
+                (Some(node), _) => Serving::One(node),
+                (None, Some(node)) => Serving::Held(node),
+                (None, None) if self.probed => Serving::Nobody,
+                (None, None) => Serving::Any { balance: true },
             },
             Follow::Standby(node) if topology.is_standby(node) => Serving::One(node),
             Follow::Standby(_) => Serving::Nobody,
@@ -220,12 +235,12 @@ impl Cluster {
 
     /// Takes what was seen of a server into account.
     pub fn see(&self, node: usize, seen: Seen) {
-        self.judged(node, |judge| judge.see(node, seen));
+        self.judged(|judge| judge.see(node, seen));
     }
 
     /// Takes a monitor's look into account; `synchronous` is a primary's, where it was asked.
     fn look(&self, node: usize, look: &Look, synchronous: Option<bool>) {
-        self.judged(node, |judge| judge.look(node, look));
+        self.judged(|judge| judge.look(node, look));
         let Some(now) = synchronous.filter(|_| self.topology.borrow().primary() == Some(node)) else { return };
         if now && !self.is_synchronous.load(Ordering::Relaxed) && self.topology.borrow().nodes.len() > 1 {
             tracing::warn!(
@@ -237,7 +252,7 @@ impl Cluster {
 
     /// A connection to a standby was opened, which had replayed up to there.
     fn opened(&self, node: usize, replayed: u64) {
-        self.judged(node, |judge| {
+        self.judged(|judge| {
             judge.opened(node, replayed);
             None
         });
@@ -247,15 +262,18 @@ impl Cluster {
         let primary = topology.primary();
         for (at, (node, standing)) in topology.nodes.iter().zip(&self.standing).enumerate() {
             let serves = matches!(node.role, Role::Primary | Role::Standby);
-            standing.set(node.role == Role::Down, !serves && primary.is_some_and(|primary| primary != at));
+            let silent = matches!(node.role, Role::Down | Role::Fenced(_));
+            standing.set(silent, !serves && primary.is_some_and(|primary| primary != at));
         }
     }
 
     /// Publishes what follows from a look and, if roles changed, tells the pools. The judge's lock is held to the end:
     /// of two changes at the same moment the later one must be told last.
-    fn judged(&self, node: usize, look: impl FnOnce(&mut Judge) -> Option<Topology>) {
+    fn judged(&self, look: impl FnOnce(&mut Judge) -> Option<Topology>) {
         let mut judge = self.judge.lock();
+        let was = judge.memory();
         let changed = look(&mut judge);
+        self.note(was, judge.memory());
         // Before anything is published that is judged by it.
         let system = judge.line().and_then(|line| line.system);
         if let Some(system) = system.filter(|system| self.system.swap(*system, Ordering::Relaxed) != *system) {
@@ -265,26 +283,20 @@ impl Cluster {
         let before = self.topology.send_replace(Arc::new(changed));
         self.sampler.publish(&judge);
         let after = judge.topology();
-        let role = |topology: &Topology| topology.nodes.get(node).map(|node| node.role);
-        if role(&before) == role(after) {
-            return;
-        }
-        report(after, node);
+        let changed = before.nodes.iter().zip(&after.nodes).filter(|(was, now)| was.role != now.role);
+        changed.for_each(|(_, now)| report(now));
         self.tell_standing(after);
-        let moved = before.primary() != after.primary();
-        if moved {
+        if before.primary() != after.primary() {
             self.catalogs.lock().iter().filter_map(Weak::upgrade).for_each(|watch| watch.doubt());
         }
-        let is_told = |follow: Follow| match follow {
-            Follow::Primary => moved,
-            Follow::Standby(own) => own == node,
-        };
-        let pools = self.pools.lock();
-        let told: Vec<_> = pools.iter().filter(|(_, follow)| is_told(*follow)).cloned().collect();
-        drop(pools);
-        for (pool, follow) in told {
-            if let Some(pool) = pool.upgrade() {
-                let serving = self.serving_for(follow);
+        self.tell(&before, after);
+    }
+
+    fn tell(&self, before: &Topology, after: &Topology) {
+        let pools = self.pools.lock().clone();
+        for (pool, follow) in pools {
+            let (was, serving) = (self.serving_by(before, follow), self.serving_by(after, follow));
+            if let Some(pool) = pool.upgrade().filter(|_| was != serving) {
                 pool.serve(serving);
                 if follow != Follow::Primary && serving == Serving::Nobody {
                     // Whoever waits for it reads elsewhere.
@@ -293,14 +305,30 @@ impl Cluster {
             }
         }
     }
+
+    fn note(&self, was: Memory, now: Memory) {
+        if was == now {
+            return;
+        }
+        if let (Some(before), Some(system)) = (was.system, now.system.filter(|_| was.system != now.system)) {
+            tracing::error!(
+                before,
+                system,
+                "all servers that answer are of another system identifier than the one remembered: it is accepted"
+            );
+        }
+        self.state.remember(&self.names, now);
+    }
 }
 
-fn report(topology: &Topology, node: usize) {
-    let Some(node) = topology.nodes.get(node) else { return };
+fn report(node: &Node) {
     let (server, role) = (&node.listed.address, node.role.label());
     match node.role {
-        Role::Contested => tracing::error!(%server, role, "a second server accepts writes: it is not used"),
-        Role::Down => tracing::warn!(%server, role, "server role changed"),
+        Role::Fenced(fence) => {
+            let reason = fence.label();
+            tracing::error!(%server, role, reason, "it accepts writes and must not: it is not used");
+        }
+        Role::Down | Role::Suspect => tracing::warn!(%server, role, "server role changed"),
         _ => tracing::info!(%server, role, "server role changed"),
     }
 }

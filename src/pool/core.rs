@@ -48,6 +48,8 @@ pub enum Serving {
     Any {
         balance: bool,
     },
+    /// Everybody waits, until it is known whether this node still serves; what it has is kept.
+    Held(usize),
     /// No node is fit: everybody waits.
     Nobody,
     One(usize),
@@ -139,7 +141,7 @@ impl<T, W> Core<T, W> {
             return None;
         }
         let node = match self.serving {
-            Serving::Nobody => return None,
+            Serving::Held(_) | Serving::Nobody => return None,
             Serving::One(node) => node,
             Serving::Any { .. } => self.most_recent()?,
         };
@@ -170,13 +172,14 @@ impl<T, W> Core<T, W> {
     /// A connection comes back, or a dialled one comes for the first time.
     pub fn put(&mut self, node: usize, epoch: u64, it: T, home: Home, born: Instant, now: Instant) -> Put<T, W> {
         let lifetime = self.limits.lifetime;
-        let serves = self.serves(node);
+        let keeps = self.keeps(node);
         let Some(there) = self.nodes.get_mut(node) else { return Put::Close(it) };
         let over_age = !lifetime.is_zero() && now.saturating_duration_since(born) >= lifetime;
-        if epoch != there.epoch || over_age || !serves {
+        if epoch != there.epoch || over_age || !keeps {
             return Put::Close(it);
         }
         if !self.paused
+            && !matches!(self.serving, Serving::Held(_))
             && let Some(next) = next_in(&mut self.queue, home, now)
         {
             return Put::Hand(next.who, it);
@@ -185,11 +188,11 @@ impl<T, W> Core<T, W> {
         Put::Kept
     }
 
-    fn serves(&self, node: usize) -> bool {
+    fn keeps(&self, node: usize) -> bool {
         match self.serving {
             Serving::Any { .. } => true,
             Serving::Nobody => false,
-            Serving::One(one) => one == node,
+            Serving::Held(one) | Serving::One(one) => one == node,
         }
     }
 
@@ -226,7 +229,7 @@ impl<T, W> Core<T, W> {
     fn dial_candidates(&self) -> impl Iterator<Item = usize> + use<T, W> {
         let all = self.nodes.len();
         let (first, count) = match self.serving {
-            Serving::Nobody => (0, 0),
+            Serving::Held(_) | Serving::Nobody => (0, 0),
             Serving::One(node) => (node, usize::from(node < all)),
             Serving::Any { balance: true } => (self.next_node, all),
             Serving::Any { balance: false } => (0, all),
@@ -238,8 +241,7 @@ impl<T, W> Core<T, W> {
     pub fn dialled(&mut self, node: usize) {
         if let Some(node) = self.nodes.get_mut(node) {
             node.dialling = node.dialling.saturating_sub(1);
-            node.pause = RETRY_FIRST;
-            node.not_before = None;
+            node.forget_failures();
         }
     }
 
@@ -277,10 +279,12 @@ impl<T, W> Core<T, W> {
         self.nodes.get(node).map_or(0, |node| node.epoch)
     }
 
-    /// Other nodes get the work from now on. Waiters stay in their order; what stands idle elsewhere is to be dropped.
+    /// Other nodes get the work from now on, and are dialled at once. Waiters stay in their order; what stands idle
+    /// elsewhere is to be dropped.
     pub fn serve(&mut self, serving: Serving) -> Vec<T> {
         self.serving = serving;
-        let unfit: Vec<usize> = (0..self.nodes.len()).filter(|&n| !self.serves(n)).collect();
+        self.nodes.iter_mut().for_each(Node::forget_failures);
+        let unfit: Vec<usize> = (0..self.nodes.len()).filter(|&n| !self.keeps(n)).collect();
         unfit.into_iter().flat_map(|n| self.recycle(n)).collect()
     }
 
@@ -288,8 +292,7 @@ impl<T, W> Core<T, W> {
     pub fn recycle(&mut self, node: usize) -> Vec<T> {
         let Some(node) = self.nodes.get_mut(node) else { return Vec::new() };
         node.epoch += 1;
-        node.pause = RETRY_FIRST;
-        node.not_before = None;
+        node.forget_failures();
         node.idle.drain(..).map(|idle| idle.it).collect()
     }
 
@@ -392,6 +395,11 @@ fn take_near<T>(idle: &mut VecDeque<Idle<T>>, home: Home) -> Option<Idle<T>> {
 }
 
 impl<T> Node<T> {
+    fn forget_failures(&mut self) {
+        self.pause = RETRY_FIRST;
+        self.not_before = None;
+    }
+
     fn may_dial(&self, bound: usize, now: Instant) -> bool {
         self.open < bound && self.dialling < DIAL_WIDTH && self.not_before.is_none_or(|until| until <= now)
     }
@@ -553,6 +561,33 @@ mod tests {
         assert_eq!(core.put(1, 0, 2, HOME, now, now), Put::Close(2));
         assert_eq!(core.serve(Serving::Nobody), Vec::<u32>::new());
         assert_eq!(core.take(HOME), None);
+    }
+
+    #[test]
+    fn a_held_node_keeps_what_it_has_and_gives_none_of_it() {
+        let (mut core, now) = core(3);
+        core.put(0, 0, 1, HOME, now, now);
+        assert_eq!(core.serve(Serving::Held(0)), Vec::<u32>::new());
+        assert_eq!(core.take(HOME), None);
+        core.join("a", HOME, now);
+        assert_eq!((core.next_dial(now), core.match_up()), (None, None));
+        assert_eq!(core.put(0, 0, 2, HOME, now, now), Put::Kept);
+        core.serve(Serving::One(0));
+        assert_eq!(core.match_up(), Some(("a", 0, 2)));
+        core.serve(Serving::Held(0));
+        assert_eq!(core.serve(Serving::Nobody), vec![1]);
+    }
+
+    #[test]
+    fn a_change_of_what_serves_ends_the_pause_after_a_failed_dial() {
+        let (mut core, now) = core(1);
+        core.join("a", HOME, now);
+        assert_eq!(core.next_dial(now), Some(0));
+        core.dial_failed(0, now);
+        core.closed(0);
+        core.serve(Serving::Held(0));
+        core.serve(Serving::One(0));
+        assert_eq!(core.next_dial(now), Some(0));
     }
 
     #[test]

@@ -200,7 +200,11 @@ impl<T: Lent> Pool<T> {
 
     /// Other nodes serve from now on.
     pub fn serve(self: &Arc<Self>, serving: Serving) {
-        let gone = self.core.lock().serve(serving);
+        let mut core = self.core.lock();
+        let mut gone = core.serve(serving);
+        // Whatever made the nodes change may have ended these.
+        gone.extend(core.sweep(|it| it.alive()));
+        drop(core);
         self.discard(gone);
         self.match_up();
     }

@@ -78,6 +78,7 @@ pub fn judge(node: &Node, paused: bool, primary: Option<Identity>) -> Result<(),
 mod tests {
     use super::*;
     use crate::config::{Address, Listed};
+    use crate::route::topology::Fence;
 
     fn identity(system: u64, timeline: u32, major: u32) -> Identity {
         Identity { system: Some(system), timeline: Some(timeline), major: Some(major) }
@@ -111,7 +112,8 @@ mod tests {
             (&node(Role::Standby, 0, own), false, Some(own), Err(Unfit::WeightZero)),
             (&node(Role::Standby, 1, Identity::default()), false, Some(own), Err(Unfit::Unsure)),
             (&node(Role::Primary, 1, own), false, Some(own), Err(Unfit::NotStandby)),
-            (&node(Role::Contested, 1, own), false, Some(own), Err(Unfit::NotStandby)),
+            (&node(Role::Fenced(Fence::Stale), 1, own), false, Some(own), Err(Unfit::NotStandby)),
+            (&node(Role::Suspect, 1, own), false, Some(own), Err(Unfit::NotStandby)),
             (&node(Role::Down, 1, own), false, Some(own), Err(Unfit::NotStandby)),
             (&node(Role::Unknown, 1, own), false, Some(own), Err(Unfit::NotStandby)),
         ];

@@ -7,24 +7,48 @@ use crate::config::Listed;
 /// What a server was last seen to be.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Role {
-    /// It accepts writes, but another server did so first and still does: it gets nothing.
-    Contested,
     /// Several probes in a row had no answer.
     Down,
+    /// It accepts writes and must not be given any, nor reads, until it is in recovery.
+    Fenced(Fence),
     Primary,
     Standby,
+    /// The primary, of whose loss there is a sign: what is new waits until it answers, is down, or another one is primary.
+    Suspect,
     /// Not asked yet.
     #[default]
     Unknown,
 }
 
+/// Why a server that accepts writes is not used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fence {
+    /// Another one does so on the same timeline, or on one that is not known.
+    Contested,
+    /// A copy of some other cluster.
+    OtherSystem,
+    /// A higher timeline was seen: another server was promoted since.
+    Stale,
+}
+
+impl Fence {
+    pub fn label(self) -> &'static str {
+        match self {
+            Fence::Contested => "contested",
+            Fence::OtherSystem => "other_system",
+            Fence::Stale => "stale",
+        }
+    }
+}
+
 impl Role {
     pub fn label(self) -> &'static str {
         match self {
-            Role::Contested => "contested",
             Role::Down => "down",
+            Role::Fenced(_) => "fenced",
             Role::Primary => "primary",
             Role::Standby => "standby",
+            Role::Suspect => "suspect",
             Role::Unknown => "unknown",
         }
     }
@@ -72,6 +96,11 @@ impl Topology {
 
     pub fn primary(&self) -> Option<usize> {
         self.nodes.iter().position(|node| node.role == Role::Primary)
+    }
+
+    /// The primary that may be lost.
+    pub fn suspect(&self) -> Option<usize> {
+        self.nodes.iter().position(|node| node.role == Role::Suspect)
     }
 
     pub fn is_standby(&self, node: usize) -> bool {

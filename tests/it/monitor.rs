@@ -10,7 +10,7 @@ use pgweir::cluster::{Cluster, Follow};
 use pgweir::config::{MaxLag, Outside, parse};
 use pgweir::pool::core::Serving;
 use pgweir::route::fit::Unfit;
-use pgweir::route::topology::Role;
+use pgweir::route::topology::{Fence, Role};
 use tokio_postgres::Client;
 
 use crate::support::servers::direct;
@@ -295,7 +295,7 @@ mod room {
         eventually("the new timeline", timeline).await;
         // The old one comes back on its own: it gets nothing, and is no standby.
         primary.start().expect("it starts");
-        eventually("contested", || async { cluster.topology().nodes[0].role == Role::Contested }).await;
+        eventually("fenced", || async { cluster.topology().nodes[0].role == Role::Fenced(Fence::Stale) }).await;
         assert_eq!((cluster.fit(0, ANY_LAG), cluster.fresh(0)), (Err(Unfit::NotStandby), 0));
     }
 

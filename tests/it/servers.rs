@@ -220,7 +220,7 @@ mod room {
         assert_eq!(value(&waiting, IN_RECOVERY).await, "f");
         // The old primary comes back and believes itself to be one: it gets nothing.
         primary.start().expect("it starts");
-        proxy.wait_for_log("contested").await;
+        proxy.wait_for_log("fenced").await;
         for client in proxy.apps(3).await {
             assert_eq!(value(&client, PORT).await, standby.port().to_string());
         }

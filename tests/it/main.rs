@@ -15,6 +15,7 @@ mod described;
 mod differential;
 mod disconnect;
 mod drain;
+mod failover;
 mod limits;
 mod monitor;
 mod pins;

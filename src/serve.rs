@@ -66,6 +66,9 @@ async fn serve(loaded: Loaded, log: log::Handle, crew: Arc<Crew>) -> Result<(), 
     let _pid_file = PidFile::write(&global).map_err(|error| Fault(format!("cannot write the pid file: {error}")))?;
     let (ground, doors) = loaded.into_parts();
     let house = House::new(ground, doors, seen);
+    if let Some(file) = &global.topology_state_file {
+        house.backends.keep_state_in(file).map_err(Fault)?;
+    }
     house.backends.watch_all();
 
     let ids = Arc::new(AtomicU64::new(1));
@@ -187,6 +190,7 @@ fn changed_but_fixed(old: &Config, new: &Config) -> Vec<&'static str> {
         ("workers", old.workers != new.workers),
         ("log_format", old.log_format != new.log_format),
         ("logfile", old.logfile != new.logfile),
+        ("topology_state_file", old.topology_state_file != new.topology_state_file),
         ("pidfile", old.pidfile != new.pidfile),
     ];
     pairs.into_iter().filter(|(_, changed)| *changed).map(|(key, _)| key).collect()

@@ -136,6 +136,9 @@ impl Client {
                 self.conversation.witness.changed_catalog();
             }
         }
+        if matches!(end, End::ServerGone { .. }) {
+            self.suspect(&lease);
+        }
         let session = &mut self.conversation.session;
         let leave = match end {
             End::ServerGone { told: true } => Leave::Told,

@@ -11,7 +11,7 @@ use super::relay::{Conversation, End};
 use super::{Client, Leave};
 use crate::error::{Error, Kind, Side};
 use crate::net::pipe::Read;
-use crate::pool::{Checkout, Lease, Waiting};
+use crate::pool::{Checkout, Lease, Lent, Waiting};
 use crate::route::Reason;
 use crate::server::{Server, cleanup};
 use crate::session::hold::Refusal;
@@ -200,7 +200,7 @@ impl Client {
             }
             Some(_) => roll_back(lease),
             // Dropped, and closed: nobody knows what it still sends.
-            None => {}
+            None => self.suspect(&lease),
         }
         self.instead(Reason::Rerun)
     }
@@ -228,8 +228,16 @@ impl Client {
         self.conversation.session.survives() && !self.conversation.to_client.is_mid_frame()
     }
 
+    /// A connection ended: those who watch its server ask it at once.
+    pub(super) fn suspect(&self, lease: &Lease<Server>) {
+        if let Some(cluster) = &self.backed.backend.cluster {
+            cluster.suspect(lease.node());
+        }
+    }
+
     /// The server is gone. The client is told what became of what it asked for, and stays.
     fn lose(&mut self, lease: Lease<Server>, standby: Option<usize>) {
+        self.suspect(&lease);
         let session = &mut self.conversation.session;
         if standby.is_some() && session.quiet() && session.begun_modes().is_some() && session.may_move() {
             // Between two statements of a READ ONLY transaction: the next one begins it again.

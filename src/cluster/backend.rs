@@ -121,9 +121,7 @@ impl Backend {
         let mut found = match outcome {
             Ok(found) => found,
             Err(error) => {
-                if error.said.is_none() {
-                    cluster.see(node, Seen::Failed);
-                }
+                cluster.refused(node, &error);
                 return Err(error);
             }
         };

@@ -1,6 +1,7 @@
 //! All pools of the process: made when a client first asks, changed or retired by a reload.
 
 use std::collections::HashMap;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 
@@ -97,6 +98,11 @@ impl Backends {
         });
         backends.note_splits(&config);
         backends
+    }
+
+    /// Remembers system identifiers and timelines in this file. Before anything is watched.
+    pub fn keep_state_in(&self, path: &Path) -> Result<(), String> {
+        self.sight.state.keep_in(path)
     }
 
     pub fn ground(&self) -> Ground {
@@ -364,8 +370,6 @@ fn secret(ground: &Ground, database: &Database, user: &str) -> Secret {
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-
     use super::*;
     use crate::config::{self, Outside};
 

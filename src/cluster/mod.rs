@@ -238,6 +238,26 @@ impl Cluster {
         self.judged(|judge| judge.see(node, seen));
     }
 
+    /// A connection to this node ended, or could not be opened: its monitor asks at once, and only the answer decides.
+    /// Waits for nothing and takes no lock. Without monitors it does nothing.
+    pub fn suspect(&self, node: usize) {
+        self.sampler.summon(node);
+    }
+
+    /// A login at this node failed.
+    fn refused(&self, node: usize, error: &Error) {
+        match &error.said {
+            Some(said) if !said.sqlstate.starts_with("57P") => {}
+            _ if self.probed => self.suspect(node),
+            Some(_) => {}
+            None => self.see(node, Seen::Failed),
+        }
+    }
+
+    fn is_known(&self, node: usize) -> bool {
+        self.topology.borrow().nodes.get(node).is_some_and(|node| node.role != Role::Unknown)
+    }
+
     /// Takes a monitor's look into account; `synchronous` is a primary's, where it was asked.
     fn look(&self, node: usize, look: &Look, synchronous: Option<bool>) {
         self.judged(|judge| judge.look(node, look));
@@ -261,7 +281,7 @@ impl Cluster {
     fn tell_standing(&self, topology: &Topology) {
         let primary = topology.primary();
         for (at, (node, standing)) in topology.nodes.iter().zip(&self.standing).enumerate() {
-            let serves = matches!(node.role, Role::Primary | Role::Standby);
+            let serves = matches!(node.role, Role::Primary | Role::Standby | Role::Suspect);
             let silent = matches!(node.role, Role::Down | Role::Fenced(_));
             standing.set(silent, !serves && primary.is_some_and(|primary| primary != at));
         }

@@ -1,7 +1,8 @@
 //! Watching one server over a connection of its own that stays open: role, identity and position in one round trip.
 //!
 //! Each look has a deadline; a failed one closes the connection, and the next follows after `probe_interval`. While
-//! somebody waits for freshness, looks follow each other at `sampler::GAP`.
+//! somebody waits for freshness, looks follow each other at `sampler::GAP`; while the primary may be lost, at `RUSH`.
+//! Now and then the connection is replaced: a postmaster that hangs shows at new ones only.
 
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -45,6 +46,12 @@ const POSITION: &[u8] = b"select r, \
 /// How long a server is spared a question that it refused.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// How long a connection is kept, so that a new one is tried.
+const RENEWAL: Duration = Duration::from_secs(10);
+
+/// Between two looks at a server while the primary may be lost.
+const RUSH: Duration = Duration::from_millis(15);
+
 /// What every server answers.
 const ROLE: &[u8] = b"select pg_catalog.pg_is_in_recovery()";
 
@@ -58,6 +65,8 @@ pub struct Monitor {
     line: Option<Line>,
     /// Logins that the server refused: the next one is tried at the next of the cluster's databases.
     refused: usize,
+    /// A client's connection ended, or could not be opened: whether a new one can is asked too.
+    summoned: bool,
 }
 
 /// An open connection and what it told.
@@ -65,6 +74,8 @@ struct Line {
     address: Address,
     talk: Talk,
     since: Instant,
+    /// When the next one was last tried.
+    tried: Instant,
     major: Option<u32>,
     /// In the last whole answer.
     whole: Option<Answer>,
@@ -81,7 +92,16 @@ enum Next {
 impl Monitor {
     pub fn new(cluster: &Arc<Cluster>, plan: Plan, interval: Duration, timeout: Duration) -> Monitor {
         let sampler = Arc::clone(&cluster.sampler);
-        Monitor { cluster: Arc::downgrade(cluster), sampler, plan, interval, timeout, line: None, refused: 0 }
+        Monitor {
+            cluster: Arc::downgrade(cluster),
+            sampler,
+            plan,
+            interval,
+            timeout,
+            line: None,
+            refused: 0,
+            summoned: false,
+        }
     }
 
     pub async fn run(mut self) {
@@ -97,9 +117,9 @@ impl Monitor {
             if matches!(next, Next::Whole) {
                 due = sent + self.interval;
             }
-            let outcome = match tokio::time::timeout(self.timeout, self.look(&next)).await {
-                Ok(outcome) => outcome,
-                Err(_) => Err(Error::new(Kind::ServerGone, Side::Server).because("no answer in time")),
+            let outcome = match self.renew(&next).await {
+                Ok(()) => in_time(self.timeout, self.look(&next)).await,
+                Err(error) => Err(error),
             };
             let Some(cluster) = self.cluster() else { return };
             self.report(&cluster, outcome);
@@ -125,33 +145,73 @@ impl Monitor {
                     self.refused = self.refused.wrapping_add(1);
                 }
                 self.line = None;
-                cluster.see(node, Seen::Failed);
+                // A server without a free slot lives: what it was stands.
+                if !(is_full(&error) && cluster.is_known(node)) {
+                    cluster.see(node, Seen::Failed);
+                }
             }
         }
     }
 
-    /// Until the next question is due, or wanted and allowed. Without a connection nothing shortens it.
+    /// Until the next question is due, or wanted and allowed.
     async fn pause(&mut self, sent: Instant, due: Instant) -> Next {
-        let (node, sampler) = (self.plan.node, &self.sampler);
-        let Some(line) = &mut self.line else {
-            tokio::time::sleep_until(due).await;
-            return Next::Whole;
-        };
-        while !sampler.is_awaited(node) {
-            tokio::select! {
-                () = sampler.rung(node) => if sampler.is_wanted(node) || self.cluster.strong_count() == 0 { break },
-                () = tokio::time::sleep_until(due) => return Next::Whole,
-                () = ended(&mut line.talk) => {
-                    // One that has just been opened is not opened again at once.
-                    let soonest = line.since + self.interval;
-                    self.line = None;
-                    tokio::time::sleep_until(soonest).await;
-                    return Next::Whole;
-                }
+        let (node, sampler) = (self.plan.node, Arc::clone(&self.sampler));
+        let gap = loop {
+            self.summoned |= sampler.is_summoned(node);
+            if self.summoned || sampler.is_hurried(self.line.is_some()) {
+                break RUSH;
             }
+            let mut line = self.line.as_mut();
+            if line.is_some() && sampler.is_awaited(node) {
+                break GAP;
+            }
+            let is_open = line.is_some();
+            let end = async {
+                match &mut line {
+                    Some(line) => ended(&mut line.talk).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                () = sampler.rung(node) => {
+                    if self.cluster.strong_count() == 0 || (is_open && sampler.is_wanted(node)) { break GAP }
+                }
+                () = tokio::time::sleep_until(due) => return Next::Whole,
+                () = end => return self.lost().await,
+            }
+        };
+        tokio::time::sleep_until((sent + gap).min(due)).await;
+        if self.summoned || self.line.is_none() || Instant::now() >= due { Next::Whole } else { Next::Position }
+    }
+
+    /// The server ended the connection: a sign of its loss, and it is asked at once. One that has just been opened is
+    /// not opened again at once, and proves nothing.
+    async fn lost(&mut self) -> Next {
+        let soonest = self.line.take().map_or_else(Instant::now, |line| line.since + self.interval);
+        if soonest > Instant::now() {
+            tokio::time::sleep_until(soonest).await;
+        } else if let Some(cluster) = self.cluster() {
+            cluster.see(self.plan.node, Seen::Doubted);
         }
-        tokio::time::sleep_until((sent + GAP).min(due)).await;
-        if Instant::now() >= due { Next::Whole } else { Next::Position }
+        Next::Whole
+    }
+
+    /// Opens a new connection where the old one is old, or somebody else's ended, and then closes the old one. A server
+    /// that answers with a refusal is asked by the old one still, unless it says that it goes down or comes up.
+    async fn renew(&mut self, next: &Next) -> Result<(), Error> {
+        let age = if std::mem::take(&mut self.summoned) { self.interval } else { RENEWAL };
+        let Some(line) = &mut self.line else { return Ok(()) };
+        if line.tried.elapsed() < age || matches!(next, Next::Position) {
+            return Ok(());
+        }
+        line.tried = Instant::now();
+        let restricted = line.restricted;
+        match in_time(self.timeout, Line::open(&self.plan)).await {
+            Ok(line) => self.line = Some(Line { restricted, ..line }),
+            Err(error) if error.said.as_ref().is_some_and(|said| !said.sqlstate.starts_with("57P")) => {}
+            Err(error) => return Err(error),
+        }
+        Ok(())
     }
 
     /// Not cancel-safe: a look that is cut short leaves the connection in the middle of an answer, and it is closed.
@@ -173,8 +233,8 @@ impl Line {
         let found = login::login(plan).await?;
         let major = answer::major(&found.reported);
         let talk = Talk::new(found.server.stream);
-        let address = plan.route.address.clone();
-        Ok(Line { address, talk, since: Instant::now(), major, whole: None, restricted: None })
+        let (address, now) = (plan.route.address.clone(), Instant::now());
+        Ok(Line { address, talk, since: now, tried: now, major, whole: None, restricted: None })
     }
 
     async fn look(&mut self, what: &Next, sampler: &Sampler) -> Result<Look, Error> {
@@ -230,6 +290,16 @@ impl Line {
             self.restricted = Some(Instant::now() + PATIENCE);
         }
     }
+}
+
+async fn in_time<T>(limit: Duration, work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+    let late = || Error::new(Kind::ServerGone, Side::Server).because("no answer in time");
+    tokio::time::timeout(limit, work).await.unwrap_or_else(|_| Err(late()))
+}
+
+/// All of its slots are in use (too_many_connections).
+fn is_full(error: &Error) -> bool {
+    error.said.as_ref().is_some_and(|said| said.sqlstate == "53300")
 }
 
 /// Ends when the connection does, or says what nobody asked for. Cancel-safe.

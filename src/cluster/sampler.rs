@@ -4,7 +4,7 @@
 //! replayed that far. So a wish rings the primary's monitor first, and its answer rings those of the standbys that
 //! are behind it. Without wishes nobody asks more often than `probe_interval`.
 
-use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
@@ -41,6 +41,7 @@ pub struct Sampler {
     /// The newest floor that somebody asked for.
     wanted: AtomicU64,
     waiting: AtomicUsize,
+    haste: AtomicU8,
     /// Something grew or changed.
     progress: Notify,
     turns: AtomicU64,
@@ -57,7 +58,15 @@ struct Figures {
     /// Bytes; u64::MAX: not known.
     behind: AtomicU64,
     ring: Notify,
+    /// Somebody's connection to it ended.
+    summoned: AtomicBool,
 }
+
+/// How often servers are asked without a wish: as usual; often where a connection is open, since one of them may be
+/// promoted; often everywhere, since the primary may be lost.
+const CALM: u8 = 0;
+const HEADLESS: u8 = 1;
+const ALARMED: u8 = 2;
 
 const NOBODY: usize = usize::MAX;
 const FIT: u8 = 0;
@@ -71,6 +80,7 @@ impl Sampler {
             fresh: AtomicU64::new(0),
             behind: AtomicU64::new(u64::MAX),
             ring: Notify::new(),
+            summoned: AtomicBool::new(false),
         };
         Sampler {
             clock,
@@ -79,6 +89,7 @@ impl Sampler {
             primary: AtomicUsize::new(NOBODY),
             wanted: AtomicU64::new(0),
             waiting: AtomicUsize::new(0),
+            haste: AtomicU8::new(CALM),
             progress: Notify::new(),
             turns: AtomicU64::new(0),
         }
@@ -173,7 +184,7 @@ impl Sampler {
         (0..self.nodes.len()).filter(|node| *node != primary && self.is_wanted(*node)).for_each(|node| self.ring(node));
     }
 
-    /// Wakes every monitor, for the last time.
+    /// Wakes every monitor.
     pub fn ring_all(&self) {
         (0..self.nodes.len()).for_each(|node| self.ring(node));
     }
@@ -202,6 +213,28 @@ impl Sampler {
         self.waiting.load(Ordering::SeqCst) > 0 && self.is_wanted(node)
     }
 
+    /// Has the node asked at once, by a new connection too; waits for nothing.
+    pub fn summon(&self, node: usize) {
+        if let Some(figures) = self.nodes.get(node) {
+            figures.summoned.store(true, Ordering::SeqCst);
+            figures.ring.notify_one();
+        }
+    }
+
+    /// Whether it was, since the last call.
+    pub fn is_summoned(&self, node: usize) -> bool {
+        self.nodes.get(node).is_some_and(|figures| figures.summoned.swap(false, Ordering::SeqCst))
+    }
+
+    /// Whether a node, to which a connection is open or not, is asked more often than usual.
+    pub fn is_hurried(&self, is_open: bool) -> bool {
+        match self.haste.load(Ordering::SeqCst) {
+            CALM => false,
+            HEADLESS => is_open,
+            _ => true,
+        }
+    }
+
     /// Publishes what was judged. Callers hold the judge's lock, so that the later judgement is published last.
     pub fn publish(&self, judge: &Judge) {
         let primary = judge.topology().primary().unwrap_or(NOBODY);
@@ -218,6 +251,14 @@ impl Sampler {
             news |= figures.fresh.swap(fresh, Ordering::SeqCst) != fresh;
             figures.behind.store(judge.freshness().behind(node).unwrap_or(u64::MAX), Ordering::Relaxed);
             news |= figures.verdict.swap(verdict, Ordering::SeqCst) != verdict;
+        }
+        let haste = match judge.topology().suspect() {
+            Some(_) => ALARMED,
+            None if judge.is_headless() => HEADLESS,
+            None => CALM,
+        };
+        if haste > self.haste.swap(haste, Ordering::SeqCst) {
+            self.ring_all();
         }
         if sampled {
             self.ring_standbys();

@@ -4,7 +4,7 @@
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
 
@@ -14,7 +14,7 @@ use super::memory::{Memories, Memory};
 #[derive(Debug, Default)]
 pub struct State {
     memories: Mutex<Memories>,
-    file: Option<Arc<File>>,
+    file: OnceLock<File>,
 }
 
 #[derive(Debug)]
@@ -25,9 +25,9 @@ struct File {
 }
 
 impl State {
-    /// Reads the file, which a first start does not have yet, and writes it once: who could not do so later is to know
-    /// now.
-    pub fn open(path: &Path) -> Result<State, String> {
+    /// Before there is any cluster: reads the file, which a first start does not have yet, and writes it once, so that
+    /// who could not do so later knows it now.
+    pub fn keep_in(&self, path: &Path) -> Result<(), String> {
         let at = |error: String| format!("topology_state_file {}: {error}", path.display());
         let memories = match std::fs::read_to_string(path) {
             Ok(text) => Memories::parse(&text).map_err(at)?,
@@ -35,26 +35,26 @@ impl State {
             Err(error) => return Err(at(error.to_string())),
         };
         write(path, &memories).map_err(|error| at(error.to_string()))?;
-        let file = Some(Arc::new(File { path: path.to_owned(), last: Mutex::new(memories.clone()) }));
-        Ok(State { memories: Mutex::new(memories), file })
+        *self.memories.lock() = memories.clone();
+        self.file.get_or_init(|| File { path: path.to_owned(), last: Mutex::new(memories) });
+        Ok(())
     }
 
     pub fn recall(&self, servers: &[String]) -> Memory {
         self.memories.lock().recall(servers)
     }
 
-    /// Must be called inside the runtime. A file that cannot be written is an error in the log: it is no reason to
+    /// Inside the runtime where there is a file. One that cannot be written is an error in the log: it is no reason to
     /// serve nobody.
     pub fn remember(self: &Arc<Self>, servers: &[String], memory: Memory) {
-        if !self.memories.lock().remember(servers, memory) || self.file.is_none() {
-            return;
+        if self.memories.lock().remember(servers, memory) && self.file.get().is_some() {
+            let state = Arc::clone(self);
+            tokio::task::spawn_blocking(move || state.save());
         }
-        let state = Arc::clone(self);
-        tokio::task::spawn_blocking(move || state.save());
     }
 
     fn save(&self) {
-        let Some(file) = &self.file else { return };
+        let Some(file) = self.file.get() else { return };
         let mut last = file.last.lock();
         let now = self.memories.lock().clone();
         if *last == now {
@@ -92,7 +92,8 @@ mod tests {
         let path = dir.join("state");
         let servers = ["a:1".to_owned(), "b:1".to_owned()];
         let memory = Memory { system: Some(7), timeline: Some(2) };
-        let state = Arc::new(State::open(&path).expect("a first start"));
+        let state = Arc::new(State::default());
+        state.keep_in(&path).expect("a first start");
         state.remember(&servers, memory);
         let saved = || std::fs::read_to_string(&path).is_ok_and(|text| text.contains("7\t2"));
         for _ in 0..1000 {
@@ -101,14 +102,17 @@ mod tests {
             }
             tokio::time::sleep(std::time::Duration::from_millis(5)).await;
         }
-        let again = State::open(&path).expect("a sound file");
+        let again = State::default();
+        again.keep_in(&path).expect("a sound file");
         assert_eq!(again.recall(&servers[1..]), memory);
 
         std::fs::write(&path, "something else\n").expect("written");
-        let refused = State::open(&path).expect_err("not ours");
+        let refused = State::default().keep_in(&path).expect_err("not ours");
         assert!(refused.contains("line 1") && refused.contains("topology_state_file"), "{refused}");
         assert_eq!(std::fs::read_to_string(&path).expect("there"), "something else\n", "it is left alone");
-        assert!(State::open(&dir).is_err() && State::open(&dir.join("no/such")).is_err());
+        for wrong in [dir.clone(), dir.join("no/such")] {
+            assert!(State::default().keep_in(&wrong).is_err());
+        }
         std::fs::remove_dir_all(&dir).expect("removed");
     }
 }

@@ -6,9 +6,12 @@ use std::time::Duration;
 use super::Cluster;
 use super::probe::Monitor;
 use crate::auth::{Secret, Userlist};
-use crate::config::{Config, Database, Listed, Probe, Target};
+use crate::config::{Config, Database, Global, Listed, Probe, Target};
 use crate::server::connect::Route;
 use crate::server::login::{Credentials, Plan};
+
+/// For monitors only: on other connections it would end those whose server has no room for more data for a while.
+const USER_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// A list of servers and how they are asked. Clusters with the same one are one.
 #[derive(Clone, Debug, PartialEq)]
@@ -56,7 +59,9 @@ impl Watch {
 
     /// Begins to look, with one task for each server. They end with the cluster.
     pub fn start(&self, cluster: &Arc<Cluster>, userlist: &Userlist, routes: Vec<Route>) {
-        for plan in self.plans(userlist, routes, "").unwrap_or_default() {
+        for mut plan in self.plans(userlist, routes, "").unwrap_or_default() {
+            let tcp_user_timeout = USER_TIMEOUT;
+            plan.route.global = Arc::new(Global { tcp_user_timeout, ..(*plan.route.global).clone() });
             tokio::spawn(Monitor::new(cluster, plan, self.interval, self.timeout).run());
         }
     }

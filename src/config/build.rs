@@ -149,6 +149,7 @@ fn global(reader: &mut Reader<'_>, row: &Row) -> Global {
         probe_interval: duration("probe_interval"),
         probe_timeout: duration("probe_timeout"),
         probe_failures: small("probe_failures"),
+        topology_state_file: row.path("topology_state_file"),
         reads: Reads {
             split: split(row).unwrap_or(ReadWriteSplit::Off),
             consistency: consistency(row).unwrap_or(ReadConsistency::Pool),

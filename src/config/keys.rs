@@ -288,6 +288,8 @@ const GLOBAL: &[Key] = &[
     key("probe_timeout", seconds(Zero::Refused), Is("\"250ms\""), LISTED, "How long an answer may take."),
     key("probe_failures", Kind::Integer { min: 1, max: 1000 }, Is("3"), LISTED,
         "Failures in a row after which a server counts as down."),
+    key("topology_state_file", Path, NONE, Restart,
+        "Remembers each cluster's identifier and highest timeline, so that a restart does not follow an old primary. Empty: nowhere."),
 
     key("read_write_split", Choice(ReadWriteSplit::WORDS), Is("\"auto\""), Taken,
         "What may run on a standby, where `servers` names several: auto: declared and proven reads; declared: READ ONLY transactions."),
@@ -448,8 +450,16 @@ mod tests {
     #[test]
     fn pgbouncers_hundred_parameters_are_all_known() {
         let split = ["read_write_split", "read_consistency", "read_wait", "max_staleness", "max_replica_lag"];
-        let rest =
-            ["workers", "log_format", "shutdown_timeout", "zone", "deferred_begin", "primary_reads", "failover_error"];
+        let rest = [
+            "workers",
+            "log_format",
+            "shutdown_timeout",
+            "zone",
+            "deferred_begin",
+            "primary_reads",
+            "failover_error",
+            "topology_state_file",
+        ];
         let ours = [&split[..], &rest[..]].concat();
         let theirs = GLOBAL.iter().filter(|key| !key.name.starts_with("probe_") && !ours.contains(&key.name)).count();
         // service_name exists on Windows only.

@@ -127,6 +127,7 @@ pub struct Global {
     pub probe_interval: Duration,
     pub probe_timeout: Duration,
     pub probe_failures: u32,
+    pub topology_state_file: Option<PathBuf>,
 
     pub reads: Reads,
     pub failover_error: FailoverError,

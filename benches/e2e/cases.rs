@@ -82,11 +82,12 @@ impl Case {
 }
 
 /// What was chosen by `--cases`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Choice {
     pub cases: Vec<Case>,
     pub memory: bool,
     pub syscalls: bool,
+    pub split: bool,
 }
 
 impl Choice {
@@ -99,7 +100,8 @@ impl Choice {
         }
         let chosen = |word: &str| words.is_empty() || words.contains(&word);
         let cases = CASES.iter().filter(|case| words.is_empty() || words.iter().any(|word| case.is_named_by(word)));
-        Ok(Choice { cases: cases.copied().collect(), memory: chosen(MEMORY), syscalls: chosen(SYSCALLS) })
+        let (memory, syscalls, split) = (chosen(MEMORY), chosen(SYSCALLS), chosen(SPLIT));
+        Ok(Choice { cases: cases.copied().collect(), memory, syscalls, split })
     }
 }
 
@@ -115,7 +117,8 @@ pub const ROWS: &str = "SELECT repeat('x', 100) FROM generate_series(1, 10000);"
 
 const MEMORY: &str = "memory";
 const SYSCALLS: &str = "syscalls";
-const EXTRAS: [&str; 2] = [MEMORY, SYSCALLS];
+const SPLIT: &str = "split";
+const EXTRAS: [&str; 3] = [MEMORY, SYSCALLS, SPLIT];
 
 const SIMPLE: Work = Work::Select(Protocol::Simple);
 const EXTENDED: Work = Work::Select(Protocol::Extended);
@@ -166,14 +169,14 @@ mod tests {
         let choice = Choice::parse("simple, tls-1mb-4,memory").expect("all are known");
         let names: Vec<String> = choice.cases.iter().map(Case::name).collect();
         assert_eq!(names, ["simple-1", "simple-16", "simple-500", "tls-1mb-4"]);
-        assert!(choice.memory && !choice.syscalls);
+        assert!(choice.memory && !choice.syscalls && !choice.split);
         assert_eq!(Choice::parse("simple,simpel"), Err("simpel".to_owned()));
     }
 
     #[test]
     fn nothing_chosen_is_everything() {
         let choice = Choice::parse("").expect("nothing is unknown");
-        assert!(choice.cases.len() == CASES.len() && choice.memory && choice.syscalls);
+        assert!(choice.cases.len() == CASES.len() && choice.memory && choice.syscalls && choice.split);
         assert!(groups().iter().all(|group| Choice::parse(group).is_ok()));
     }
 }

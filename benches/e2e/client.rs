@@ -24,6 +24,7 @@ pub struct Login {
 
 pub struct Client {
     stream: BufReader<Stream>,
+    offloaded: usize,
 }
 
 enum Stream {
@@ -39,7 +40,7 @@ impl Client {
             Some(config) => encrypt(socket, config.clone())?,
             None => Stream::Plain(socket),
         };
-        let mut client = Client { stream: BufReader::with_capacity(READ_BUFFER, stream) };
+        let mut client = Client { stream: BufReader::with_capacity(READ_BUFFER, stream), offloaded: 0 };
         let mut out = BytesMut::new();
         let parameters = [("user", to.user), ("database", to.database), ("client_encoding", "UTF8")];
         frontend::startup_message(parameters, &mut out)?;
@@ -53,6 +54,27 @@ impl Client {
     pub fn query(&mut self, sql: &str) -> Result<()> {
         self.send_query(sql)?;
         self.until_ready()
+    }
+
+    /// The first column of the last row of a simple query.
+    pub fn value(&mut self, sql: &str) -> Result<String> {
+        self.send_query(sql)?;
+        let (mut body, mut answer) = (Vec::new(), Err(Error::other("no row")));
+        loop {
+            match self.message(&mut body)? {
+                b'Z' => return answer,
+                b'E' => answer = Err(refusal(&body)),
+                // How many columns (2), and how long the first is (4).
+                b'D' => answer = Ok(String::from_utf8_lossy(body.get(6..).unwrap_or_default()).into_owned()),
+                b'N' => self.offloaded += usize::from(refusal(&body).to_string().contains("pgweir: standby")),
+                _ => {}
+            }
+        }
+    }
+
+    /// How often pgweir said that it ran a value's query on a standby.
+    pub fn offloaded(&self) -> usize {
+        self.offloaded
     }
 
     /// Parse and Sync: a named statement that stays.

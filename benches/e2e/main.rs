@@ -16,6 +16,7 @@ mod numbers;
 mod peers;
 mod pgbench;
 mod report;
+mod split;
 mod stage;
 mod stop;
 mod syscalls;
@@ -99,6 +100,9 @@ fn compare(options: &Options, out: &Path, stop: &Stopper) -> Result<()> {
     }
     if choice.syscalls {
         report.add(&report::syscalls(&syscalls::measure(&peers, &stage, stop)?, syscalls::CLIENTS))?;
+    }
+    if choice.split {
+        report.add(&split::measure(&peers, &stage, background, options.rounds, options.seconds, stop)?)?;
     }
     println!("Written to {}", report.path.display());
     Ok(())

@@ -84,21 +84,23 @@ impl Peers {
     /// Starts a peer and waits until a client has logged in and got an answer. A peer that lets a wrong password in is
     /// not measured: it would be spared the work of a login.
     pub fn start(&self, peer: Peer, stage: &Stage, tls: bool) -> Result<Running> {
-        let mut running = Running { process: None, log: stage.work_dir().join("proxy.log"), port: stage.proxy_port() };
         if peer == Peer::Direct {
-            running.port = stage.postgres_port();
-        } else {
-            let mut command = self.command(peer, stage, tls)?;
-            let out = File::create(&running.log).trying(|| format!("making {}", running.log.display()))?;
-            let err = out.try_clone().trying(|| format!("opening {}", running.log.display()))?;
-            running.process = Some(stage.spawn(command.stdout(out).stderr(err))?);
+            let log = stage.work_dir().join("proxy.log");
+            return serving(Running { process: None, log, port: stage.postgres_port() }, stage, tls);
         }
-        running.wait(stage, tls)?;
-        let wrong = Login { password: format!("not {}", stage.password()), ..stage.login(running.port, tls) };
-        match Client::login(&wrong, 0) {
-            Ok(_) => Err(Problem::new("logging in with a wrong password", "it was let in")),
-            Err(_) => Ok(running),
-        }
+        spawn(self.command(peer, stage, tls)?, stage, tls)
+    }
+
+    /// pgweir, one worker, before the server and its standby; `lines` say more of the database.
+    pub fn start_split(&self, stage: &Stage, standby: u16, lines: &str) -> Result<Running> {
+        let users = stage.write("userlist.txt", &format!("\"{USER}\" \"{}\"\n", stage.password()))?;
+        let (primary, password) = (stage.postgres_port(), stage.password());
+        let probe = format!("probe_user = \"pgweir_probe\"\nprobe_password = \"{password}\"\n");
+        let servers = format!("servers = [\"127.0.0.1:{primary}\", \"127.0.0.1:{standby}\"]\n{lines}\n");
+        let config = stage.write("pgweir.toml", &pgweir(stage, &users, 1, &probe, &servers))?;
+        let mut command = stage.command(&self.pgweir);
+        command.arg("run").arg(config);
+        spawn(command, stage, false)
     }
 
     fn command(&self, peer: Peer, stage: &Stage, tls: bool) -> Result<Command> {
@@ -123,7 +125,9 @@ impl Peers {
             Peer::PgweirOne | Peer::PgweirAll => {
                 let users = stage.write("userlist.txt", &userlist)?;
                 let workers = if peer == Peer::PgweirOne { 1 } else { 0 };
-                let config = stage.write("pgweir.toml", &pgweir(stage, &users, tls, workers))?;
+                let more = if tls { client_tls(stage, "\"") } else { String::new() };
+                let server = format!("host = \"127.0.0.1\"\nport = {}\n", stage.postgres_port());
+                let config = stage.write("pgweir.toml", &pgweir(stage, &users, workers, &more, &server))?;
                 let mut command = stage.command(&self.pgweir);
                 command.arg("run").arg(config);
                 Ok(command)
@@ -171,6 +175,24 @@ impl Drop for Running {
     }
 }
 
+fn spawn(mut command: Command, stage: &Stage, tls: bool) -> Result<Running> {
+    let log = stage.work_dir().join("proxy.log");
+    let out = File::create(&log).trying(|| format!("making {}", log.display()))?;
+    let err = out.try_clone().trying(|| format!("opening {}", log.display()))?;
+    let process = Some(stage.spawn(command.stdout(out).stderr(err))?);
+    serving(Running { process, log, port: stage.proxy_port() }, stage, tls)
+}
+
+/// Once it serves, and refuses whom it must.
+fn serving(mut running: Running, stage: &Stage, tls: bool) -> Result<Running> {
+    running.wait(stage, tls)?;
+    let wrong = Login { password: format!("not {}", stage.password()), ..stage.login(running.port, tls) };
+    match Client::login(&wrong, 0) {
+        Ok(_) => Err(Problem::new("logging in with a wrong password", "it was let in")),
+        Err(_) => Ok(running),
+    }
+}
+
 fn haproxy(stage: &Stage) -> String {
     let (port, server) = (stage.proxy_port(), stage.postgres_port());
     format!(
@@ -193,15 +215,15 @@ fn pgbouncer(stage: &Stage, users: &Path, tls: bool, prepares: bool) -> String {
     )
 }
 
-fn pgweir(stage: &Stage, users: &Path, tls: bool, workers: u32) -> String {
-    let (port, server, users) = (stage.proxy_port(), stage.postgres_port(), users.display());
-    let tls = if tls { client_tls(stage, "\"") } else { String::new() };
+/// `more` lines for all, and `servers`, the lines that say where the database is.
+fn pgweir(stage: &Stage, users: &Path, workers: u32, more: &str, servers: &str) -> String {
+    let (port, users) = (stage.proxy_port(), users.display());
     format!(
         "[pgweir]\nlisten_addr = \"127.0.0.1\"\nlisten_port = {port}\nunix_socket_dir = \"\"\nworkers = {workers}\n\
          auth_type = \"scram-sha-256\"\nauth_file = \"{users}\"\nserver_tls_sslmode = \"disable\"\n\
          pool_mode = \"transaction\"\ndefault_pool_size = {POOL}\nmax_client_conn = {MOST_CLIENTS}\n\
-         log_connections = false\nlog_disconnections = false\n{tls}\
-         [databases.{DATABASE}]\nhost = \"127.0.0.1\"\nport = {server}\n"
+         log_connections = false\nlog_disconnections = false\n{more}\
+         [databases.{DATABASE}]\n{servers}"
     )
 }
 

@@ -78,6 +78,19 @@ impl Stage {
         Login { port, user: USER, password: self.password().to_owned(), database: DATABASE, tls }
     }
 
+    /// A standby of the server, which streams for as long as its handle lives.
+    pub fn standby(&self) -> Result<Cluster> {
+        eprintln!("Copying a standby");
+        let standby = self.room.standby(&self.cluster, free_ports(PORT_BASE, 1)?[0], "bench")?;
+        // The standby's pages are read once.
+        standby.psql(DATABASE, "SELECT sum(abalance) FROM pgbench_accounts").map(|_| standby)
+    }
+
+    /// Of the server, past every peer; what is made belongs to the peers' user.
+    pub fn ask(&self, sql: &str) -> Result<String> {
+        self.cluster.psql_as(USER, DATABASE, sql)
+    }
+
     /// Waits until the connections of the run before have left the server.
     pub fn settle(&self) {
         let left = format!("SELECT count(*) FROM pg_stat_activity WHERE usename = '{USER}'");

@@ -17,7 +17,7 @@ pub mod reader;
 pub mod relay;
 mod standby;
 mod transact;
-mod verdicts;
+pub mod verdicts;
 
 pub use house::House;
 

@@ -6,7 +6,7 @@
 -- search_path is pg_catalog alone, which decides the operators. Nothing here takes a lock on a user's relation.
 WITH
 -- Expressions that a text does not show, and which object runs them: views, row security, domains' checks, defaults
--- of functions' arguments.
+-- of functions' arguments, their bodies.
 expressions AS MATERIALIZED (
     SELECT 'r' AS class, r.ev_class AS oid, r.ev_action::pg_catalog.text AS tree
     FROM pg_catalog.pg_rewrite r WHERE r.ev_type = '1'
@@ -19,6 +19,10 @@ expressions AS MATERIALIZED (
     UNION ALL
     SELECT 'f', p.oid, p.proargdefaults::pg_catalog.text
     FROM pg_catalog.pg_proc p WHERE p.proargdefaults IS NOT NULL
+    UNION ALL
+    -- The body of a function that is kept as a tree (BEGIN ATOMIC, from 14 on).
+    SELECT 'f', p.oid, pg_catalog.to_jsonb(p) ->> 'prosqlbody'
+    FROM pg_catalog.pg_proc p WHERE p.oid >= 16384 AND pg_catalog.to_jsonb(p) ->> 'prosqlbody' IS NOT NULL
 ),
 -- current_setting('app.user'), of a constant with a dot in it behind the four bytes of its length, is no use of that
 -- function: such a setting is the session's own, wherever it runs.
@@ -92,7 +96,10 @@ edges AS (
 ),
 objects AS (
     SELECT 'f' AS class, p.oid, p.proname AS name,
-        p.provolatile = 'v' OR p.prokind = 'p' AS suspect,
+        -- A body that is a string is not read; these words in it are enough to doubt its label.
+        p.provolatile = 'v' OR p.prokind = 'p' OR p.oid >= 16384 AND p.prosrc ~* '\m(pg_is_in_recovery|in_hot_standby\M|'
+            'transaction_read_only\M|pg_last_wal_|pg_stat_|pg_locks\M|pg_settings\M|pg_backend_pid|inet_(server|client)_|'
+            'pg_postmaster_|pg_(try_)?advisory_|nextval|setval|currval|lastval|txid_|pg_current_)' AS suspect,
         p.pronargs >= 1 AND p.pronargs - p.pronargdefaults <= 1 AS single
     FROM pg_catalog.pg_proc p
     UNION ALL

@@ -12,7 +12,7 @@ use crate::net::buffer::Buffer;
 use crate::route::Reason;
 use crate::session::Session;
 use crate::session::look::Seen;
-use crate::sql::Modes;
+use crate::sql::{Isolation, Modes};
 
 /// A longer batch is not kept to be run again: it goes to the primary.
 pub const KEPT: usize = 64 << 10;
@@ -130,13 +130,16 @@ impl Reader {
             return Way::Primary { loan: Loan::Whole, reason };
         };
         // Inside a transaction a batch is never by itself: what comes later may write.
-        let declared = session.begun_modes().or(begins).map(|modes| session.is_read_only(&modes));
+        let modes = session.begun_modes().or(begins);
+        let declared = modes.map(|modes| session.is_read_only(&modes));
+        let serializable = modes.is_some_and(|modes| modes.isolation == Some(Isolation::Serializable));
         let stay = |reason| {
             let loan = if declared.is_some() { Loan::Whole } else { Loan::Reads { left: len } };
             Way::Primary { loan, reason }
         };
         let reason = match (declared, self.policy.mode) {
             _ if session.wishes().primary => return stay(Reason::Chosen),
+            _ if serializable => return stay(Reason::Serializable),
             (Some(false), _) => return stay(Reason::InTransaction),
             // A BEGIN inside a transaction: PostgreSQL warns of it.
             (Some(true), _) if begins.is_some() && session.begun_modes().is_some() => {

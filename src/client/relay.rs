@@ -8,6 +8,7 @@ use std::task::{Context, Poll};
 
 use super::entry::{Entry, Order, State};
 use super::reader::{Loan, Reader};
+use super::standby::note_shown_error;
 use crate::cluster::split::Witness;
 use crate::error::{Error, Kind, Side};
 use crate::net::pipe::{Pipe, Read};
@@ -310,6 +311,9 @@ impl Conversation {
                 continue;
             }
             let Some(frame) = view(header, unjudged, Session::server_needs(&header)) else { break };
+            if header.tag == back::ERROR {
+                note_shown_error(self.reader.as_deref(), &self.session, frame.body);
+            }
             let mut out = Outbox::new(staged, span);
             let verdict = self.session.server(frame, &mut server.state, &mut out)?;
             if out.folded() {

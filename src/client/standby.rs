@@ -4,11 +4,11 @@
 //! (an error, the standby's end) puts it back in front of what the client sent since: it then runs on the primary, and
 //! the client sees that answer alone. Errors that the primary gives too are the client's own.
 
-use super::reader::Loan;
+use super::reader::{Loan, Reader};
 use super::relay::{Conversation, End, Stop};
 use crate::error::{Error, Kind, Side};
-use crate::route::Reason;
 use crate::server::Server;
+use crate::session::Session;
 use crate::session::hold::{self, First, Refusal};
 use crate::session::look::{Seen, batch_len};
 use crate::wire::back;
@@ -136,5 +136,15 @@ impl Conversation {
             true => Stop::End(End::Refused { refusal, ready: ready.filter(|_| out && left == 0) }),
             false => Error::new(Kind::Internal, Side::Proxy).because("no room to repeat a batch").into(),
         }
+    }
+}
+
+/// A standby's error that the client will see: where the text is to blame, and it ran by itself, it runs on the primary
+/// the next time. (In a READ ONLY transaction the primary says the same.)
+pub(super) fn note_shown_error(reader: Option<&Reader>, session: &Session, error: &[u8]) {
+    let Some(reader) = reader else { return };
+    let shown = matches!(reader.loan, Loan::Standby { shown: true, .. });
+    if shown && session.begun_modes().is_none() && hold::judge(error) == Refusal::Text {
+        reader.remember_refused();
     }
 }

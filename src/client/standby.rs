@@ -36,12 +36,15 @@ impl Conversation {
         let Some(reader) = &mut self.reader else { return Ok(true) };
         match reader.look(&self.session, self.to_server.unjudged(), false) {
             Seen::More => Ok(false),
-            Seen::Reads { len: batch, begins: None } | Seen::End { len: batch } | Seen::Nothing { len: batch } => {
+            // Behind a first query a standby answers BEGIN and SET TRANSACTION as the primary does: before it asks whether
+            // it is one.
+            Seen::Reads { len: batch, .. }
+            | Seen::Begin { len: batch, .. }
+            | Seen::SetTransaction { len: batch, .. }
+            | Seen::End { len: batch }
+            | Seen::Nothing { len: batch } => {
                 reader.loan = Loan::Standby { left: batch, shown: true };
                 Ok(true)
-            }
-            Seen::Begin { .. } | Seen::SetTransaction { .. } | Seen::Reads { .. } => {
-                Err(Stop::End(End::Unfit(Reason::InTransaction)))
             }
             // What may not write in any READ ONLY transaction fails here in the same words, and a failed one runs nothing.
             Seen::Other(reason) if self.session.fails_alike(reason) => {

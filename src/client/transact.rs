@@ -210,7 +210,11 @@ impl Client {
     fn move_on(&mut self, lease: Lease<Server>, standby: Option<usize>, reason: Reason) -> Next {
         let session = &mut self.conversation.session;
         let movable = session.may_move();
-        session.take_back_transaction();
+        if movable {
+            session.move_transaction();
+        } else {
+            session.take_back_transaction();
+        }
         self.end_loan(standby);
         roll_back(lease);
         if movable {

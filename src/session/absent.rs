@@ -17,6 +17,9 @@ use crate::wire::{back, cstr, encode, frame, front};
 /// A client that sends more than these before its first statement gets a server for it.
 const PRELUDE: usize = 4;
 
+/// Takes a snapshot, and no more.
+const FIRST_QUERY: &[u8] = b"SELECT 1";
+
 /// What stands between a client's BEGIN and its transaction on a server.
 #[derive(Debug)]
 pub struct Absent {
@@ -134,6 +137,15 @@ impl Session {
             absent.place = Place::Here;
         }
         self.status = TxStatus::Idle;
+    }
+
+    /// The same for one that begins again behind what it has read: PostgreSQL lets no mode be changed behind a first query,
+    /// so one goes in front here too.
+    pub fn move_transaction(&mut self) {
+        self.take_back_transaction();
+        if let Some(absent) = &mut self.absent {
+            absent.prelude.push(FIRST_QUERY.into());
+        }
     }
 
     /// The loan ends: a transaction that was there has ended with it.

@@ -4,7 +4,7 @@ use std::hint::black_box;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use pgweir::client::verdicts;
-use pgweir::sql::catalog::{Class, Edge, Object, Rows};
+use pgweir::sql::catalog::{Class, Object, Rows};
 use pgweir::sql::{Access, Catalog, Lexer, Lexical, Reported, access, classify};
 
 const LOOKUP: &str = "SELECT abalance FROM pgbench_accounts WHERE aid = 1234567;";
@@ -86,34 +86,10 @@ fn texts(bench: &mut Criterion) {
     group.finish();
 }
 
-/// As many names as a stock PostgreSQL has functions, and a schema's relations. By pg_locks a catalog is known to have
-/// been read well.
-fn catalog() -> Catalog {
-    let object = |(oid, (class, name, suspect)): (u32, (Class, String, bool))| {
-        let builtin = class == Class::Function || suspect;
-        Object { class, oid, name: name.into_bytes(), suspect, builtin, unary: false }
-    };
-    let watched =
-        [(Class::Function, "pg_lock_status".to_owned(), true), (Class::Relation, "pg_locks".to_owned(), false)];
-    let functions = (0..3_000).map(|n| (Class::Function, format!("function_{n}"), false));
-    let relations = (0..500).map(|n| (Class::Relation, format!("relation_{n}"), false));
-    let objects = (1..).zip(watched.into_iter().chain(functions).chain(relations)).map(object).collect();
-    let edges = vec![Edge { from: (Class::Relation, 2), to: (Class::Function, 1) }];
-    Catalog::new(1, &Rows { objects, edges, hard_off: None })
-}
-
-/// Where a text may run: judged anew, and as a client's thread finds it again.
+/// Where a text may run, as a client's thread finds it again.
 fn reads(bench: &mut Criterion) {
     let (catalog, list) = (catalog(), list());
     let rows = [("lookup", LOOKUP), ("join", JOIN), ("list", &list)];
-    let mut group = bench.benchmark_group("access");
-    for (name, text) in rows {
-        assert_eq!(access(text.as_bytes(), Lexical::STANDARD, Some(&catalog)), Access::Read, "{name}");
-        group.bench_with_input(BenchmarkId::from_parameter(name), text.as_bytes(), |bencher, text| {
-            bencher.iter(|| access(black_box(text), Lexical::STANDARD, Some(&catalog)));
-        });
-    }
-    group.finish();
     let mut group = bench.benchmark_group("verdict");
     for (name, text) in rows {
         group.bench_with_input(BenchmarkId::from_parameter(name), text.as_bytes(), |bencher, text| {

@@ -245,7 +245,7 @@ impl Client {
         let session = &mut self.conversation.session;
         if standby.is_some() && session.quiet() && session.begun_modes().is_some() && session.may_move() {
             // Between two statements of a READ ONLY transaction: the next one begins it again.
-            session.take_back_transaction();
+            session.move_transaction();
         } else {
             // It may have done what it was asked.
             self.conversation.witness.wrote();

@@ -113,6 +113,10 @@ impl Conversation {
     fn relay(&mut self, server: &mut Server, cx: &mut Context<'_>) -> Result<(), Stop> {
         self.obey(server)?;
         loop {
+            // Nothing goes to a server that must not have it, however long its client has thought.
+            if server.gate.standing().is_replaced() {
+                return Err(self.unless_held(Stop::End(End::ServerGone { told: false }), server));
+            }
             self.judge_client(server)?;
             let pushed = self.push_to_server(server, cx)?;
             let pulled = match self.pull_from_server(server, cx).and_then(|pulled| {
@@ -145,10 +149,7 @@ impl Conversation {
         let kind = match self.entry.take_order() {
             _ if self.entry.is_stopping() || (over && self.entry.is_draining()) => Kind::ShuttingDown,
             Order::ServerLost if self.is_held() => return Err(self.take_back(Refusal::Moment, None, server)),
-            // What it was asked runs for nobody; one that is only silent may yet answer.
-            Order::ServerLost if server.gate.standing().is_replaced() => {
-                return Err(Stop::End(End::ServerGone { told: false }));
-            }
+            // One that is silent may yet answer; one that is replaced is seen in the loop.
             Order::None | Order::CancelWait | Order::QueryWait | Order::ServerLost => return Ok(()),
             Order::ClientIdle => Kind::ClientIdle,
             Order::IdleTransaction => Kind::IdleTransaction,

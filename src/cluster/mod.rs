@@ -282,8 +282,9 @@ impl Cluster {
         let primary = topology.primary();
         for (at, (node, standing)) in topology.nodes.iter().zip(&self.standing).enumerate() {
             let serves = matches!(node.role, Role::Primary | Role::Standby | Role::Suspect);
-            let silent = matches!(node.role, Role::Down | Role::Fenced(_));
-            standing.set(silent, !serves && primary.is_some_and(|primary| primary != at));
+            let fenced = matches!(node.role, Role::Fenced(_));
+            let succeeded = !serves && primary.is_some_and(|primary| primary != at);
+            standing.set(fenced || node.role == Role::Down, fenced || succeeded);
         }
     }
 

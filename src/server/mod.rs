@@ -53,7 +53,7 @@ impl Standing {
         self.silent.load(Ordering::Relaxed)
     }
 
-    /// Another one is the primary, and this one is no standby of it: whatever it still does is for nobody.
+    /// It is fenced, or another one is the primary and this one no standby of it: whatever it still does is for nobody.
     pub fn is_replaced(&self) -> bool {
         self.replaced.load(Ordering::Relaxed)
     }

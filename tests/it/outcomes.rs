@@ -153,6 +153,20 @@ mod room {
         assert_eq!(found, "T D(0) C(SELECT 1) Z(I)");
     }
 
+    /// Split brain: the old primary lives and would take the commit, which nobody would ever see again.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_commit_does_not_reach_a_fenced_primary() {
+        let mut stage = Stage::open("it-fenced-commit").await;
+        let proxy = stage.proxy().await;
+        let mut open = client(&proxy, &["BEGIN", "INSERT INTO moves VALUES (1)"]).await;
+        stage.standby.promote().expect("it takes over");
+        proxy.wait_for_log("fenced").await;
+        assert_eq!(open.query("COMMIT").await, "E(40001) Z(I)");
+        assert_eq!(stage.primary.psql("test1", "SELECT count(*) FROM moves").as_deref(), Ok("0"));
+        assert_eq!(open.query("INSERT INTO moves VALUES (2)").await, "C(INSERT 0 1) Z(I)");
+        assert_eq!(stage.standby.psql("test1", "SELECT n FROM moves").as_deref(), Ok("2"));
+    }
+
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn one_backend_that_is_ended_costs_its_transaction_only() {
         let stage = Stage::open("it-terminated").await;

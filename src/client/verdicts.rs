@@ -1,7 +1,8 @@
 //! Verdicts on texts, remembered by exact text: each thread has its own, bounded in bytes.
 //!
 //! A verdict holds for one version of a catalog and one way to cut texts; both belong to the key. Two generations take
-//! turns: when the young one is full, the old one goes, and what is used again moves over.
+//! turns: when the young one is full, the old one goes, and what is used again moves over. A text is remembered at its
+//! second sight: whoever writes values into texts sends each of them once.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -14,6 +15,9 @@ use crate::sql::{self, Access, Lexical};
 
 /// Bytes of texts that one generation may hold.
 const GENERATION: usize = 1 << 20;
+
+/// Hashes of texts that were seen once, each in its own place; a power of two.
+const SIGHTS: usize = 4096;
 
 /// A longer text is judged each time: judging is linear, and so is comparing.
 const LONGEST: usize = 8 << 10;
@@ -40,6 +44,7 @@ struct Verdicts {
     young: HashMap<u64, Verdict, foldhash::fast::FixedState>,
     old: HashMap<u64, Verdict, foldhash::fast::FixedState>,
     bytes: usize,
+    sights: Vec<u64>,
 }
 
 /// The verdict on a text, and a hash of the text: the same for equal texts in the whole process.
@@ -61,10 +66,22 @@ impl Verdicts {
             return found.access;
         }
         let kept = self.old.remove(&hash).filter(|verdict| holds(&verdict));
-        let verdict = kept.unwrap_or_else(|| Verdict { terms, text: text.into(), access: fresh() });
+        let verdict = match kept {
+            Some(kept) => kept,
+            None if self.is_first_sight(hash) => return fresh(),
+            None => Verdict { terms, text: text.into(), access: fresh() },
+        };
         let access = verdict.access;
         self.keep(hash, verdict);
         access
+    }
+
+    fn is_first_sight(&mut self, hash: u64) -> bool {
+        if self.sights.is_empty() {
+            self.sights = vec![0; SIGHTS];
+        }
+        let place = usize::try_from(hash % SIGHTS as u64).unwrap_or_default();
+        self.sights.get_mut(place).is_some_and(|last| std::mem::replace(last, hash) != hash)
     }
 
     fn keep(&mut self, hash: u64, verdict: Verdict) {
@@ -94,10 +111,12 @@ mod tests {
             asked
         };
         assert_eq!(ask(&mut verdicts, 1, b"select 1", 1), 1);
-        assert_eq!(ask(&mut verdicts, 1, b"select 1", 1), 1);
-        assert_eq!(ask(&mut verdicts, 1, b"select 1", 2), 2, "another catalog");
-        assert_eq!(ask(&mut verdicts, 1, b"select 2", 2), 3, "another text of the same hash");
+        assert_eq!(ask(&mut verdicts, 1, b"select 1", 1), 2, "kept at the second sight");
+        assert_eq!(ask(&mut verdicts, 1, b"select 1", 1), 2);
+        assert_eq!(ask(&mut verdicts, 1, b"select 1", 2), 3, "another catalog");
+        assert_eq!(ask(&mut verdicts, 1, b"select 2", 2), 4, "another text of the same hash");
         for n in 0..2_000 {
+            ask(&mut verdicts, 10 + n, &[b'x'; 4096], 2);
             ask(&mut verdicts, 10 + n, &[b'x'; 4096], 2);
         }
         assert!(verdicts.young.len() + verdicts.old.len() <= 2 * GENERATION / 4096);

@@ -43,10 +43,10 @@ pub fn wish(text: &[u8], lexical: Lexical) -> Option<Wish<'_>> {
     tokens.all(|token| token.is_punct(b";")).then_some(wish)
 }
 
-/// A word, or a string without escapes.
+/// A word, a number, or a string without escapes.
 fn plain(value: Token<'_>) -> Option<&[u8]> {
     match value.kind {
-        Kind::Word => Some(value.text),
+        Kind::Word | Kind::Number => Some(value.text),
         Kind::Str => {
             let inner = value.text.strip_prefix(b"'")?.strip_suffix(b"'")?;
             (!inner.contains(&b'\'')).then_some(inner)

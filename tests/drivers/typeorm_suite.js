@@ -109,6 +109,7 @@ async function using(run) {
 
 // After DDL a moment passes before anything is proven to read.
 async function split(source, decisions) {
+  decisions.clear()
   for (let turn = 0; PROXIED && decisions.count('standby') === 0; turn++) {
     assert.ok(turn < 200, 'no read leaves the primary')
     await sleep(50)

@@ -104,8 +104,7 @@ impl Ground<'_> {
         let before = self.transactions()?;
         let lines = format!("read_write_split = \"{mode}\"");
         let running = self.peers.start_split(self.stage, self.standby.port(), &lines)?;
-        // The catalog is read, and the standby known.
-        self.stop.within(WARM_UP)?;
+        self.until_known(running.port, mode == "off")?;
         let clock = Clock::of(running.pid(), self.background);
         let figures = pgbench::measure(self.stage, case, running.port, clock, self.seconds, self.stop)?;
         drop(running);
@@ -130,7 +129,7 @@ impl Ground<'_> {
     fn balances(&self) -> Result<&'static str> {
         let straight = self.tpc_b(self.stage.postgres_port())?;
         let running = self.peers.start_split(self.stage, self.standby.port(), "read_write_split = \"auto\"")?;
-        self.stop.within(WARM_UP)?;
+        self.until_known(running.port, false)?;
         let split = self.tpc_b(running.port)?;
         Ok(if split == straight { "the same balances" } else { "OTHER BALANCES" })
     }
@@ -151,7 +150,7 @@ impl Ground<'_> {
         };
         let running = self.peers.start_split(self.stage, self.standby.port(), &lines)?;
         let reads = if matches!(level, Level::Straight) { self.standby.port() } else { running.port };
-        self.stop.within(WARM_UP)?;
+        self.until_known(running.port, matches!(level, Level::Straight))?;
         let board = Arc::new(Board::default());
         let mut threads = Vec::new();
         for number in 0..CALLERS {
@@ -180,6 +179,17 @@ impl Ground<'_> {
         ))
     }
 
+    /// The standby and the catalog are: reads leave the primary, unless the split is off.
+    fn until_known(&self, port: u16, is_off: bool) -> Result<()> {
+        self.stop.within(WARM_UP)?;
+        let mut client = self.client(port, 0)?;
+        let leaves = || client.value(LOOKUP).is_ok() && client.offloaded() > 0;
+        match is_off || wait_until(PATIENCE, leaves) {
+            true => Ok(()),
+            false => Err(Problem::new("splitting reads", "none leaves the primary")),
+        }
+    }
+
     fn client(&self, port: u16, number: usize) -> Result<Client> {
         let mut client = None;
         let login = self.stage.login(port, false);
@@ -188,7 +198,7 @@ impl Ground<'_> {
             client = Client::login(&login, number).ok();
             client
                 .as_mut()
-                .is_some_and(|client| client.query("SET pgweir.explain = on").is_ok() && client.value(READ).is_ok())
+                .is_some_and(|client| client.query("SET pgweir.explain = on").is_ok() && client.value(LOOKUP).is_ok())
         });
         let client = client.filter(|_| ready);
         client.ok_or_else(|| Problem::new("logging in", format!("nobody answers on port {port}")))
@@ -269,6 +279,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const HOT: &str =
     "DROP TABLE IF EXISTS hot; CREATE TABLE hot (id int PRIMARY KEY, n int8); INSERT INTO hot VALUES (1, 0)";
 const WRITE: &str = "UPDATE hot SET n = n + 1 WHERE id = 1 RETURNING n";
+const LOOKUP: &str = "SELECT abalance FROM pgbench_accounts WHERE aid = 1";
 const READ: &str = "SELECT n FROM hot WHERE id = 1";
 const RESET: &str = "UPDATE pgbench_accounts SET abalance = 0 WHERE abalance <> 0; UPDATE pgbench_tellers SET tbalance = 0; \
                      UPDATE pgbench_branches SET bbalance = 0; TRUNCATE pgbench_history";

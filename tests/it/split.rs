@@ -18,6 +18,8 @@ const SCHEMA: &str = "
         EXCEPTION WHEN OTHERS THEN RETURN 'swallowed:' || SQLSTATE; END $$;
     CREATE FUNCTION recovers() RETURNS text LANGUAGE plpgsql AS
         $$ BEGIN IF pg_is_in_recovery() THEN RETURN 'standby'; END IF; RETURN 'primary'; END $$;
+    CREATE FUNCTION recovers_inside() RETURNS bool LANGUAGE sql STABLE BEGIN ATOMIC SELECT pg_is_in_recovery(); END;
+    CREATE FUNCTION recovers_in_words() RETURNS bool LANGUAGE sql STABLE AS $$ SELECT pg_is_in_recovery() $$;
     CREATE FUNCTION only_reads() RETURNS text LANGUAGE sql AS $$ SELECT current_setting('transaction_read_only') $$;
     CREATE FUNCTION doubles(n int) RETURNS int LANGUAGE sql STABLE AS $$ SELECT n * 2 $$;
 
@@ -84,6 +86,8 @@ const SILENT: &[Row] = &[
     ("SELECT pg_export_snapshot() IS NULL", "primary"),
     ("SELECT swallows(1)", "primary unknown_function"),
     ("SELECT recovers()", "primary unknown_function"),
+    ("SELECT recovers_inside()", "primary unknown_function"),
+    ("SELECT recovers_in_words()", "primary unknown_function"),
     ("SELECT only_reads()", "primary unknown_function"),
     ("SELECT current_setting('transaction_read_only')", "primary"),
     ("SHOW transaction_read_only", "primary show"),

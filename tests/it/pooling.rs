@@ -51,7 +51,8 @@ async fn who_waits_first_is_served_first(pg: Servers) {
 }
 
 async fn a_server_in_a_transaction_stays_with_its_client(pg: Servers) {
-    let proxy = Proxy::of_size(&pg, 2).await;
+    // Among several workers a client prefers what is at home with its own.
+    let proxy = Setup::new(&pg).global("default_pool_size = 2\nworkers = 1").start().await;
     let (one, two) = (proxy.app().await, proxy.app().await);
     one.batch_execute("BEGIN").await.expect("a server");
     let mine = backend(&one).await;

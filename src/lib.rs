@@ -23,9 +23,11 @@
 //! - [`control`]: the process's phase. [`route`]: who is primary and which standby is fit and new enough, as
 //!   values.
 //! - [`session`]: one conversation without sockets: the ledger, prepared statements, settings, pins; what the next batch is to
-//!   the split (`look`), a standby's first bytes (`hold`), a BEGIN that no server has heard of (`absent`).
+//!   the split (`look`), a standby's first bytes (`hold`), a BEGIN that no server has heard of (`absent`),
+//!   what became of what a lost server was asked (`lost`).
 //! - [`pool`]: lending. [`net`]: sockets, buffers, TLS. [`server`]: a logged-in PostgreSQL connection.
-//! - [`cluster`]: watching and sampling servers, and the pools before them. [`client`]: a client's life;
+//! - [`cluster`]: watching and sampling servers, fencing the stale (`decide`), what is known of their catalogs, and the pools
+//!   before them. [`client`]: a client's life;
 //!   `client/relay.rs` is the hot loop.
 //! - [`serve`]: the process. [`demo`]: throw-away servers for the demo, the tests and the benches. [`cli`]: the command
 //!   line.

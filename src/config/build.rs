@@ -3,11 +3,9 @@
 use super::keys::Table;
 use super::read::{Reader, Row};
 use super::value::{Entry, Written};
-use super::words::{
-    AuthType, FailoverError, LoadBalance, LogFormat, PoolMode, PrimaryReads, ReadConsistency, ReadWriteSplit, SslMode,
-};
+use super::words::{FailoverError, LoadBalance, PoolMode, PrimaryReads, ReadConsistency, ReadWriteSplit};
 use super::{
-    Address, Config, Database, Global, MaxLag, Probe, ReadOverrides, Reads, Target, Tls, UserOverrides, address, check,
+    Address, Config, Database, Global, Peer, Probe, ReadOverrides, Target, UserOverrides, address, check, global,
 };
 
 /// The whole file. Problems and warnings are left with the reader.
@@ -17,11 +15,12 @@ pub(crate) fn config(reader: &mut Reader<'_>, top: &[Entry]) -> Config {
     }
     let own = table(reader, top, "pgweir");
     let row = reader.row(Table::Global, "pgweir", own.line, own.entries);
-    let global = global(reader, &row);
+    let global = global::global(reader, &row);
     check::global(reader, &row, &global);
 
     let named = table(reader, top, "databases");
-    let mut config = Config { global, databases: Default::default(), users: Default::default() };
+    let mut config =
+        Config { global, databases: Default::default(), users: Default::default(), peers: Default::default() };
     for (name, line, entries) in rows(reader, "databases", named.entries) {
         let path = format!("databases.{name}");
         let row = reader.row(Table::Database, &path, line, entries);
@@ -38,6 +37,14 @@ pub(crate) fn config(reader: &mut Reader<'_>, top: &[Entry]) -> Config {
         let row = reader.row(Table::User, &format!("users.{name}"), line, entries);
         check::user(reader, &row, &name);
         config.users.insert(name, user(&row));
+    }
+
+    let named = table(reader, top, "peers");
+    for (name, line, entries) in rows(reader, "peers", named.entries) {
+        let row = reader.row(Table::Peer, &format!("peers.{name}"), line, entries);
+        if let Some((number, peer)) = peer(reader, &row, &name) {
+            config.peers.insert(number, peer);
+        }
     }
     config
 }
@@ -78,170 +85,43 @@ fn rows<'a>(reader: &mut Reader<'_>, parent: &str, entries: &'a [Entry]) -> Vec<
 
 fn strange_table(reader: &mut Reader<'_>, entry: &Entry) {
     let name = entry.name.as_str();
-    let tables = ["pgweir", "databases", "users"];
+    let tables = ["pgweir", "databases", "users", "peers"];
     if tables.contains(&name) {
         return;
     }
     let expected = match name {
-        "peers" => "known to PgBouncer but not supported yet".to_owned(),
         "pgbouncer" => "expected a known table; did you mean `pgweir`?".to_owned(),
         _ if Table::Global.key(name).is_some() => "expected it under [pgweir]".to_owned(),
         _ => match super::keys::nearest(name, tables.into_iter()) {
             Some(near) => format!("expected a known table; did you mean `{near}`?"),
-            None => "expected [pgweir], [databases.NAME] or [users.NAME]".to_owned(),
+            None => "expected [pgweir], [databases.NAME], [users.NAME] or [peers.NUMBER]".to_owned(),
         },
     };
     reader.problem(entry.line, name, expected);
 }
 
-/// Every key of `[pgweir]` has a default of its kind (a test says so), so that the fallbacks below are never seen.
-fn global(reader: &mut Reader<'_>, row: &Row) -> Global {
-    let number = |name: &str| row.integer(name).unwrap_or(0_usize);
-    let small = |name: &str| row.integer(name).unwrap_or(0_u32);
-    let duration = |name: &str| row.duration(name).unwrap_or_default();
-    Global {
-        listen_addr: row.list("listen_addr"),
-        listen_port: row.integer("listen_port").unwrap_or(0),
-        unix_socket_dir: row.text("unix_socket_dir"),
-        unix_socket_mode: small("unix_socket_mode"),
-        unix_socket_group: row.text("unix_socket_group"),
-        listen_backlog: small("listen_backlog"),
-        so_reuseport: row.boolean("so_reuseport"),
-        workers: number("workers"),
-        auth_type: word(row, "auth_type", AuthType::from_word).unwrap_or(AuthType::Md5),
-        auth_file: row.path("auth_file"),
-        auth_ident_file: row.path("auth_ident_file"),
-        client_tls: tls(reader, row, "client"),
-        server_tls: tls(reader, row, "server"),
-        pool_mode: pool_mode(row).unwrap_or(PoolMode::Transaction),
-        max_client_conn: number("max_client_conn"),
-        default_pool_size: number("default_pool_size"),
-        min_pool_size: number("min_pool_size"),
-        reserve_pool_size: number("reserve_pool_size"),
-        reserve_pool_timeout: duration("reserve_pool_timeout"),
-        max_db_connections: number("max_db_connections"),
-        max_user_connections: number("max_user_connections"),
-        max_db_client_connections: number("max_db_client_connections"),
-        max_user_client_connections: number("max_user_client_connections"),
-        server_round_robin: row.boolean("server_round_robin"),
-        max_prepared_statements: number("max_prepared_statements"),
-        server_reset_query: row.text("server_reset_query").unwrap_or_default(),
-        server_lifetime: duration("server_lifetime"),
-        server_idle_timeout: row.timeout("server_idle_timeout"),
-        server_connect_timeout: duration("server_connect_timeout"),
-        server_login_retry: duration("server_login_retry"),
-        client_login_timeout: row.timeout("client_login_timeout"),
-        query_timeout: row.timeout("query_timeout"),
-        query_wait_timeout: row.timeout("query_wait_timeout"),
-        cancel_wait_timeout: row.timeout("cancel_wait_timeout"),
-        client_idle_timeout: row.timeout("client_idle_timeout"),
-        idle_transaction_timeout: row.timeout("idle_transaction_timeout"),
-        transaction_timeout: row.timeout("transaction_timeout"),
-        shutdown_timeout: row.timeout("shutdown_timeout"),
-        tcp_keepalive: row.boolean("tcp_keepalive"),
-        tcp_keepcnt: small("tcp_keepcnt"),
-        tcp_keepidle: duration("tcp_keepidle"),
-        tcp_keepintvl: duration("tcp_keepintvl"),
-        tcp_user_timeout: duration("tcp_user_timeout"),
-        max_packet_size: number("max_packet_size"),
-        ignore_startup_parameters: row.list("ignore_startup_parameters"),
-        probe: global_probe(reader, row),
-        probe_interval: duration("probe_interval"),
-        probe_timeout: duration("probe_timeout"),
-        probe_failures: small("probe_failures"),
-        topology_state_file: row.path("topology_state_file"),
-        reads: Reads {
-            split: split(row).unwrap_or(ReadWriteSplit::Off),
-            consistency: consistency(row).unwrap_or(ReadConsistency::Pool),
-            wait: duration("read_wait"),
-            max_staleness: row.timeout("max_staleness"),
-            max_lag: row.lag("max_replica_lag").unwrap_or(MaxLag::Bytes(0)),
-            deferred_begin: row.boolean("deferred_begin"),
-            primary: primary_reads(row).unwrap_or(PrimaryReads::Fallback),
-        },
-        failover_error: failover_error(row).unwrap_or(FailoverError::RolledBack),
-        zone: row.text("zone"),
-        log_connections: row.boolean("log_connections"),
-        log_disconnections: row.boolean("log_disconnections"),
-        log_pooler_errors: row.boolean("log_pooler_errors"),
-        log_format: word(row, "log_format", LogFormat::from_word).unwrap_or(LogFormat::Text),
-        logfile: row.path("logfile"),
-        verbose: small("verbose"),
-        pidfile: row.path("pidfile"),
-    }
-}
-
-fn word<T>(row: &Row, name: &str, from_word: fn(&str) -> Option<T>) -> Option<T> {
+pub(crate) fn word<T>(row: &Row, name: &str, from_word: fn(&str) -> Option<T>) -> Option<T> {
     from_word(&row.text(name)?)
 }
 
-fn pool_mode(row: &Row) -> Option<PoolMode> {
+pub(crate) fn pool_mode(row: &Row) -> Option<PoolMode> {
     word(row, "pool_mode", PoolMode::from_word)
 }
 
-fn split(row: &Row) -> Option<ReadWriteSplit> {
+pub(crate) fn split(row: &Row) -> Option<ReadWriteSplit> {
     word(row, "read_write_split", ReadWriteSplit::from_word)
 }
 
-fn consistency(row: &Row) -> Option<ReadConsistency> {
+pub(crate) fn consistency(row: &Row) -> Option<ReadConsistency> {
     word(row, "read_consistency", ReadConsistency::from_word)
 }
 
-fn failover_error(row: &Row) -> Option<FailoverError> {
+pub(crate) fn failover_error(row: &Row) -> Option<FailoverError> {
     word(row, "failover_error", FailoverError::from_word)
 }
 
-fn primary_reads(row: &Row) -> Option<PrimaryReads> {
+pub(crate) fn primary_reads(row: &Row) -> Option<PrimaryReads> {
     word(row, "primary_reads", PrimaryReads::from_word)
-}
-
-fn tls(reader: &mut Reader<'_>, row: &Row, side: &str) -> Tls {
-    let key = |name: &str| format!("{side}_tls_{name}");
-    let mut tls = Tls {
-        sslmode: word(row, &key("sslmode"), SslMode::from_word).unwrap_or(SslMode::Disable),
-        key_file: row.path(&key("key_file")),
-        cert_file: row.path(&key("cert_file")),
-        ca_file: row.path(&key("ca_file")),
-        tls12: false,
-        tls13: false,
-    };
-    let protocols = key("protocols");
-    for word in row.list(&protocols) {
-        let (tls12, tls13, old) = match word.to_ascii_lowercase().as_str() {
-            "secure" => (true, true, false),
-            "all" | "legacy" => (true, true, true),
-            "tlsv1.2" => (true, false, false),
-            "tlsv1.3" => (false, true, false),
-            "tlsv1.0" | "tlsv1.1" => (false, false, true),
-            _ => {
-                reader.blame(row, &protocols, format!("expected secure, tlsv1.2 or tlsv1.3; found {word:?}"));
-                return tls;
-            }
-        };
-        (tls.tls12, tls.tls13) = (tls.tls12 || tls12, tls.tls13 || tls13);
-        if old {
-            let text = format!("{word}: TLS 1.0 and 1.1 are never spoken");
-            reader.warn(row.line_of(&protocols), &row.at(&protocols), text);
-        }
-    }
-    if !(tls.tls12 || tls.tls13) && row.is_sound(&[&protocols]) {
-        reader.blame(row, &protocols, "expected TLS 1.2 or 1.3 among the protocols; found neither");
-    }
-    tls
-}
-
-fn global_probe(reader: &mut Reader<'_>, row: &Row) -> Option<Probe> {
-    let password = reader.secret(row, "probe_password", "probe_password_file");
-    let dbname = row.text("probe_dbname");
-    if let Some(user) = row.text("probe_user") {
-        return Some(Probe { user, password, dbname });
-    }
-    let rest = ["probe_password", "probe_password_file", "probe_dbname"];
-    let alone = rest.into_iter().find(|name| row.text(name).is_some());
-    if let Some(name) = alone.filter(|_| row.is_sound(&["probe_user"])) {
-        reader.blame(row, name, "expected `probe_user` beside it");
-    }
-    None
 }
 
 fn database(reader: &mut Reader<'_>, row: &Row, global: &Global) -> Database {
@@ -253,6 +133,9 @@ fn database(reader: &mut Reader<'_>, row: &Row, global: &Global) -> Database {
         target,
         user,
         password,
+        auth_user: row.text("auth_user"),
+        auth_query: row.text("auth_query"),
+        auth_dbname: row.text("auth_dbname"),
         probe: None,
         reads: ReadOverrides {
             split: split(row),
@@ -346,4 +229,29 @@ fn user(row: &Row) -> UserOverrides {
         transaction_timeout: row.timeout("transaction_timeout"),
         client_idle_timeout: row.timeout("client_idle_timeout"),
     }
+}
+
+/// PgBouncer's range of `peer_id`: 14 bits of a cancel key.
+const PEERS: std::ops::RangeInclusive<u32> = 1..=16_383;
+
+fn peer(reader: &mut Reader<'_>, row: &Row, name: &str) -> Option<(u32, Peer)> {
+    let number = name.parse().ok().filter(|number| PEERS.contains(number));
+    if number.is_none() {
+        reader.problem(row.line, &row.path, "expected a peer's number from 1 to 16383");
+    }
+    let port = row.integer("port").unwrap_or(0_u16);
+    let address = match row.text("host").map(|host| address::host(host.trim(), port)) {
+        Some(Ok(address)) => Some(address),
+        Some(Err(expected)) => {
+            reader.blame(row, "host", expected);
+            None
+        }
+        None => {
+            if row.is_sound(&["host"]) {
+                reader.blame(row, "host", "expected the peer's host");
+            }
+            None
+        }
+    };
+    Some((number?, Peer { address: address?, pool_size: row.integer("pool_size") }))
 }

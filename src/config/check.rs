@@ -10,6 +10,7 @@ const LONGEST_USER: usize = 127;
 /// Checks of `[pgweir]`.
 pub(crate) fn global(reader: &mut Reader<'_>, row: &Row, global: &Global) {
     listening(reader, row, global);
+    http(reader, row, global);
     logins(reader, row, global);
     client_tls(reader, row, &global.client_tls);
     server_tls(reader, row, &global.server_tls);
@@ -47,6 +48,15 @@ fn listening(reader: &mut Reader<'_>, row: &Row, global: &Global) {
     let silent = global.listen_addr.is_empty() && global.unix_socket_dir.is_none();
     if silent && row.is_sound(&["listen_addr", "unix_socket_dir"]) {
         reader.blame(row, "listen_addr", "expected an address here or a directory in unix_socket_dir; found neither");
+    }
+}
+
+fn http(reader: &mut Reader<'_>, row: &Row, global: &Global) {
+    let Some(listen) = &global.http_listen else { return };
+    let host = listen.rsplit_once(':').filter(|(_, port)| port.parse::<u16>().is_ok()).map(|(host, _)| host);
+    let is_host = |host: &str| host == "*" || !host.starts_with(['/', '@']) && address::host(host, 0).is_ok();
+    if !host.is_some_and(is_host) {
+        reader.blame(row, "http_listen", format!("expected host:port, as \"127.0.0.1:9632\"; found {listen:?}"));
     }
 }
 

@@ -3,21 +3,32 @@
 //! Readers of files, `config/pgweir.toml` and the console take names and defaults from here and from nowhere else.
 
 use super::words::{
-    AuthType, FailoverError, LoadBalance, LogFormat, PoolMode, PrimaryReads, ReadConsistency, ReadWriteSplit, SslMode,
+    AuthType, ErrorCodes, FailoverError, LoadBalance, LogFormat, PoolMode, PrimaryReads, ReadConsistency,
+    ReadWriteSplit, SslMode,
 };
 use Fallback::{Global, Is, Unset};
-use Kind::{Boolean, Choice, Lag, List, Mode, Path, Secret, Servers, Size, Text};
+use Kind::{Boolean, Choice, Lag, List, Mode, Networks, Path, Secret, Servers, Size, Text};
 use Reload::{Restart, Taken};
 
-/// The three tables of a file.
+/// The four tables of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Table {
-    /// `[pgweir]`.
+    /// `[pgweir]`, an ini's `[pgbouncer]`.
     Global,
     /// `[databases.NAME]`.
     Database,
     /// `[users.NAME]`.
     User,
+    /// `[peers.NUMBER]`.
+    Peer,
+}
+
+/// How a file is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Grammar {
+    /// PgBouncer's.
+    Ini,
+    Toml,
 }
 
 /// One key of one table.
@@ -26,8 +37,20 @@ pub struct Key {
     pub name: &'static str,
     pub kind: Kind,
     pub default: Fallback,
+    /// The default in an ini, where PgBouncer's differs; as TOML.
+    pub ini: Option<&'static str>,
     pub reload: Reload,
     pub doc: &'static str,
+}
+
+/// A key of PgBouncer's that has no meaning here.
+#[derive(Debug)]
+pub struct Passed {
+    pub name: &'static str,
+    /// PgBouncer's default, as it prints it; a file that writes it loses nothing.
+    pub default: &'static str,
+    /// Why it has no effect.
+    pub why: &'static str,
 }
 
 /// What a key takes.
@@ -49,6 +72,8 @@ pub enum Kind {
     List,
     /// A file mode, in octal.
     Mode,
+    /// IP networks, as "10.0.0.0/8", or addresses; a list, or one string with commas.
+    Networks,
     /// Relative to the directory of the file; "" is none.
     Path,
     /// Text that is never shown; "" is none.
@@ -123,6 +148,7 @@ impl Table {
             Table::Global => GLOBAL,
             Table::Database => DATABASE,
             Table::User => USER,
+            Table::Peer => PEER,
         }
     }
 
@@ -132,29 +158,20 @@ impl Table {
         self.keys().iter().find(|key| key.name == name)
     }
 
-    /// PgBouncer has this key, and a file that carries it expects something that we do not do yet.
-    pub(crate) fn is_later(self, name: &str) -> bool {
-        match self {
-            Table::Global => LATER_GLOBAL.contains(&name),
-            Table::Database => LATER_DATABASE.contains(&name),
-            Table::User => false,
-        }
-    }
-
     /// What the operator may have meant.
     pub(crate) fn nearest(self, name: &str) -> Option<&'static str> {
         nearest(name, self.keys().iter().map(|key| key.name))
     }
 }
 
-/// PgBouncer's TLS keys in OpenSSL's terms: accepted, and named in a warning unless they ask for the default.
-pub(crate) fn is_openssl(name: &str) -> bool {
-    OPENSSL.contains(&name)
+/// The key of PgBouncer's `[pgbouncer]` that is accepted without effect.
+pub fn passed(name: &str) -> Option<&'static Passed> {
+    PASSED.iter().find(|passed| passed.name == name)
 }
 
 /// Whether any table has a key of that name.
 pub(crate) fn is_name(name: &str) -> bool {
-    [Table::Global, Table::Database, Table::User].iter().any(|table| table.key(name).is_some())
+    [Table::Global, Table::Database, Table::User, Table::Peer].iter().any(|table| table.key(name).is_some())
 }
 
 /// The candidate at the smallest edit distance, if that is small for a name of this length.
@@ -180,7 +197,16 @@ fn distance(a: &str, b: &str) -> usize {
 }
 
 const fn key(name: &'static str, kind: Kind, default: Fallback, reload: Reload, doc: &'static str) -> Key {
-    Key { name, kind, default, reload, doc }
+    Key { name, kind, default, ini: None, reload, doc }
+}
+
+/// The same with PgBouncer's default in an ini.
+const fn ini(key: Key, default: &'static str) -> Key {
+    Key { ini: Some(default), ..key }
+}
+
+const fn passed_over(name: &'static str, default: &'static str, why: &'static str) -> Passed {
+    Passed { name, default, why }
 }
 
 const fn count(max: u64) -> Kind {
@@ -190,6 +216,10 @@ const fn count(max: u64) -> Kind {
 const fn seconds(zero: Zero) -> Kind {
     Kind::Duration { bare: Bare::Seconds, zero }
 }
+
+/// PgBouncer's, with every name bound to pg_catalog: no search_path changes what it asks.
+const AUTH_QUERY: &str = "\"SELECT rolname, CASE WHEN rolvaliduntil OPERATOR(pg_catalog.<) pg_catalog.now() THEN NULL \
+    ELSE rolpassword END FROM pg_catalog.pg_authid WHERE rolname OPERATOR(pg_catalog.=) $1 AND rolcanlogin\"";
 
 /// Counts of connections and the like.
 const COUNT: Kind = count(i32::MAX as u64);
@@ -212,12 +242,21 @@ const GLOBAL: &[Key] = &[
     key("listen_backlog", Kind::Integer { min: 1, max: 65_535 }, Is("128"), Restart,
         "Connections that the kernel may queue."),
     key("so_reuseport", Boolean, Is("false"), Restart, "Let several processes listen on one port."),
+    key("peer_id", count(16_383), Is("0"), Restart, "This process among [peers]. 0: it has none."),
+    key("proxy_protocol_from", Networks, Is("[]"), Taken,
+        "Networks whose PROXY protocol header is believed, and required. Empty: none."),
     key("workers", count(1024), Is("0"), Restart, "Runtime threads. 0: as many as there are cores."),
 
     key("auth_type", Choice(AuthType::WORDS), Is("\"md5\""), Taken,
         "How clients log in; md5 becomes SCRAM where the stored secret is one."),
     key("auth_file", Path, NONE, Taken, "Users and their secrets: lines of \"user\" \"secret\"."),
     key("auth_ident_file", Path, NONE, Taken, "Maps certificate names to users, as pg_ident.conf; auth_type cert uses the map named cert."),
+    key("auth_hba_file", Path, NONE, Taken, "Who may log in from where, as pg_hba.conf, for auth_type hba."),
+    key("auth_user", Text, NONE, Taken, "Who asks servers for the secrets of users that auth_file does not have. Empty: nobody."),
+    key("auth_query", Text, Is(AUTH_QUERY), Taken, "What it asks; $1 is the client's user."),
+    key("auth_dbname", Text, NONE, Taken, "The database, as clients name it, where it asks. Empty: the client's own."),
+    key("admin_users", List, Is("[]"), Taken, "Who may log in to the console and give commands. \"*\": everybody who can log in."),
+    key("stats_users", List, Is("[]"), Taken, "Who may log in to the console and see what SHOW prints, without commands."),
     key("client_tls_sslmode", Choice(SslMode::WORDS), Is("\"disable\""), Taken,
         "TLS with clients; allow and prefer: if the client asks; verify-*: certificate required."),
     key("client_tls_key_file", Path, NONE, Taken, "Our private key, PEM."),
@@ -230,7 +269,7 @@ const GLOBAL: &[Key] = &[
     key("server_tls_ca_file", Path, NONE, EVERY, "Who signs servers' certificates, PEM."),
     key("server_tls_protocols", List, Is("\"secure\""), EVERY, "As client_tls_protocols."),
 
-    key("pool_mode", Choice(PoolMode::WORDS), Is("\"transaction\""), Taken, "When a server goes back to its pool."),
+    ini(key("pool_mode", Choice(PoolMode::WORDS), Is("\"transaction\""), Taken, "When a server goes back to its pool."), "\"session\""),
     key("max_client_conn", COUNT, Is("100"), Taken, "Clients at a time, those at the login included."),
     key("default_pool_size", COUNT, Is("20"), Taken, "Servers for each pair of database and user. 0: no limit."),
     key("min_pool_size", COUNT, Is("0"), Taken, "Servers to keep open for each pair, once it has a client."),
@@ -254,8 +293,8 @@ const GLOBAL: &[Key] = &[
     key("server_idle_timeout", TIMEOUT, Is("\"10m\""), Taken, "A server idle for longer is closed. 0: never."),
     key("server_connect_timeout", seconds(Zero::Refused), Is("\"15s\""), Taken,
         "Connect, TLS and login of a server, together."),
-    key("server_login_retry", seconds(Zero::Refused), Is("\"1s\""), Taken,
-        "The longest pause after a failed dial; it starts at 20 ms and doubles."),
+    ini(key("server_login_retry", seconds(Zero::Refused), Is("\"1s\""), Taken,
+        "The longest pause after a failed dial; it starts at 20 ms and doubles."), "\"15s\""),
     key("client_login_timeout", TIMEOUT, Is("\"60s\""), Taken, "A client's whole login. 0: no limit."),
     key("query_timeout", TIMEOUT, Is("0"), Taken, "A query that runs for longer loses its server. 0: no limit."),
     key("query_wait_timeout", TIMEOUT, Is("\"120s\""), Taken, "How long a client waits for a server. 0: for ever."),
@@ -265,20 +304,23 @@ const GLOBAL: &[Key] = &[
     key("idle_transaction_timeout", TIMEOUT, Is("0"), Taken,
         "A client idle in a transaction for longer is dropped. 0: never."),
     key("transaction_timeout", TIMEOUT, Is("0"), Taken, "A client in a transaction for longer is dropped. 0: never."),
-    key("shutdown_timeout", TIMEOUT, Is("\"8s\""), Taken, "How long SIGTERM waits for clients to leave. 0: for ever."),
+    ini(key("shutdown_timeout", TIMEOUT, Is("\"8s\""), Taken, "How long SIGTERM waits for clients to leave. 0: for ever."), "0"),
 
     key("tcp_keepalive", Boolean, Is("true"), Taken, "TCP keepalive, on both sides."),
     key("tcp_keepcnt", count(127), Is("0"), Taken,
         "Probes without an answer before a connection is dead. 0: the system's."),
     key("tcp_keepidle", TIMEOUT, Is("0"), Taken, "Silence before the first probe. 0: the system's."),
     key("tcp_keepintvl", TIMEOUT, Is("0"), Taken, "Time between probes. 0: the system's."),
-    key("tcp_user_timeout", Kind::Duration { bare: Bare::Milliseconds, zero: Zero::Off }, Is("\"30s\""), Taken,
-        "Unacknowledged data this old breaks a connection. 0: the system's."),
+    ini(key("tcp_user_timeout", Kind::Duration { bare: Bare::Milliseconds, zero: Zero::Off }, Is("\"30s\""), Taken,
+        "Unacknowledged data this old breaks a connection. 0: the system's."), "0"),
     key("max_packet_size", Size { min: 1024, max: i32::MAX as u64 }, Is("2147483647"), Taken,
         "The largest message that a client may send."),
 
     key("ignore_startup_parameters", List, Is("[]"), Taken,
         "Startup parameters that clients send and that are passed over."),
+    key("application_name_add_host", Boolean, Is("false"), Taken, "Add the client's address to its application_name at login."),
+    key("dns_max_ttl", DELAY, Is("\"15s\""), Taken, "How long the addresses of a server's name are kept."),
+    key("dns_nxdomain_ttl", DELAY, Is("\"15s\""), Taken, "How long it is kept that a name has no address."),
     key("probe_user", Text, NONE, LISTED,
         "Who asks servers for their role; LOGIN is enough. Empty: the database's user."),
     key("probe_password", Secret, NONE, LISTED, "That user's password. Empty: the one in auth_file."),
@@ -307,10 +349,21 @@ const GLOBAL: &[Key] = &[
         "fallback: the primary serves reads when no standby may; share: it takes part."),
     key("failover_error", Choice(FailoverError::WORDS), Is("\"40001\""), Taken,
         "What an open transaction gets when its server is lost: 40001, and the client stays, or 57P01, and it is ended."),
+    key("failover_hold", TIMEOUT, Global("query_wait_timeout"), Taken, "How long new work waits where there is no primary."),
+    key("max_held_clients", COUNT, Is("0"), Taken, "Clients that wait for a primary at a time. 0: no limit."),
+    key("max_held_bytes", Size { min: 0, max: u32::MAX as u64 }, Is("0"), Taken,
+        "What they have sent by then, together. 0: no limit."),
 
     key("log_connections", Boolean, Is("true"), Taken, "Log logins."),
     key("log_disconnections", Boolean, Is("true"), Taken, "Log why clients and servers left."),
     key("log_pooler_errors", Boolean, Is("true"), Taken, "Log the errors that we send to clients."),
+    key("log_stats", Boolean, Is("true"), Taken, "Log the sums of each stats_period."),
+    key("stats_period", seconds(Zero::Refused), Is("\"60s\""), Taken, "The period of averages, and of log_stats."),
+    key("error_codes", Choice(ErrorCodes::WORDS), Is("\"real\""), Taken,
+        "SQLSTATEs of our own errors: real: PostgreSQL's; pgbouncer: 08P01 throughout."),
+    ini(key("http_listen", Text, Is("\"127.0.0.1:9632\""), Restart,
+        "host:port of /metrics, /healthz, /readyz and the status page. Empty: none."), "\"\""),
+    key("suspend_timeout", TIMEOUT, Is("\"10s\""), Taken, "How long SUSPEND waits for what is under way. 0: for ever."),
     key("log_format", Choice(LogFormat::WORDS), Is("\"text\""), Restart, "How a log line looks."),
     key("logfile", Path, NONE, Taken, "Log to this file, opened again at SIGHUP. Empty: standard error."),
     key("verbose", count(9), Is("0"), Taken, "More log: 1 or 2."),
@@ -330,6 +383,9 @@ const DATABASE: &[Key] = &[
     key("user", Text, NONE, OWN, "Log in to the server as this user, whoever the client is."),
     key("password", Secret, NONE, Taken, "That user's password. Empty: the one in auth_file."),
     key("password_file", Path, NONE, Taken, "A file that holds nothing but the password."),
+    key("auth_user", Text, Global("auth_user"), Taken, "Who asks for the secrets of users that auth_file does not have."),
+    key("auth_query", Text, Global("auth_query"), OWN, "What it asks."),
+    key("auth_dbname", Text, Global("auth_dbname"), OWN, "Where it asks."),
     key("probe_user", Text, Global("probe_user"), OWN, "Who asks these servers for their role."),
     key("probe_password", Secret, Global("probe_password"), OWN, "That user's password."),
     key("probe_password_file", Path, Global("probe_password_file"), OWN,
@@ -394,22 +450,49 @@ const USER: &[Key] = &[
 ];
 
 #[rustfmt::skip]
-const LATER_GLOBAL: &[&str] = &[
-    "admin_users", "application_name_add_host", "auth_dbname", "auth_hba_file", "auth_ldap_options", "auth_query",
-    "auth_user", "autodb_idle_timeout", "conffile", "disable_pqexec", "dns_max_ttl", "dns_nxdomain_ttl",
-    "dns_zone_check_period", "job_name", "log_stats", "login_notify_message", "peer_id", "pkt_buf",
-    "pool_idle_timeout", "query_wait_notify", "resolv_conf", "sbuf_loopcnt", "scram_iterations",
-    "server_check_delay", "server_check_query", "server_fast_close", "server_reset_query_always", "service_name",
-    "stats_period", "stats_users", "suspend_timeout", "syslog", "syslog_facility", "syslog_ident",
-    "tcp_defer_accept", "tcp_socket_buffer", "track_extra_parameters", "user",
+const PEER: &[Key] = &[
+    key("host", Text, Unset, Taken, "Where the peer listens: a name, an address, or its unix_socket_dir."),
+    key("port", PORT, Is("6432"), Taken, "The peer's listen_port."),
+    key("pool_size", COUNT, Global("default_pool_size"), Taken, "Cancel requests under way to it at a time."),
 ];
 
-const LATER_DATABASE: &[&str] = &["auth_dbname", "auth_query", "auth_user"];
+const CIPHERS: &str = "ciphers and curves are rustls's choice";
+const BUFFERS: &str = "buffers have sizes of their own";
 
+/// In the order of their names.
 #[rustfmt::skip]
-const OPENSSL: &[&str] = &[
-    "client_tls13_ciphers", "client_tls_ciphers", "client_tls_dheparams", "client_tls_ecdhcurve",
-    "server_tls13_ciphers", "server_tls_ciphers",
+pub const PASSED: &[Passed] = &[
+    passed_over("auth_ldap_options", "", "LDAP is not spoken"),
+    passed_over("autodb_idle_timeout", "3600", "a pool without clients and servers holds nothing open"),
+    passed_over("client_tls13_ciphers", "", CIPHERS),
+    passed_over("client_tls_ciphers", "default", CIPHERS),
+    passed_over("client_tls_dheparams", "auto", CIPHERS),
+    passed_over("client_tls_ecdhcurve", "auto", CIPHERS),
+    passed_over("conffile", "", "the file is the one that the command line names"),
+    passed_over("disable_pqexec", "0", "the simple protocol stays open"),
+    passed_over("dns_zone_check_period", "0", "names are looked up again by dns_max_ttl alone"),
+    passed_over("job_name", "pgbouncer", "there is no such name"),
+    passed_over("login_notify_message", "", "nothing is said at a login"),
+    passed_over("pkt_buf", "4096", BUFFERS),
+    passed_over("pool_idle_timeout", "0", "a pool without clients and servers holds nothing open"),
+    passed_over("query_wait_notify", "5", "a client is not told that it waits"),
+    passed_over("resolv_conf", "", "names are looked up as the system does"),
+    passed_over("sbuf_loopcnt", "5", BUFFERS),
+    passed_over("scram_iterations", "4096", "verifiers of plain passwords always have 4096 rounds"),
+    passed_over("server_check_delay", "30", "a server's end is seen on its socket, without a query"),
+    passed_over("server_check_query", "<empty>", "a server's end is seen on its socket, without a query"),
+    passed_over("server_fast_close", "0", "a server is closed when its client lets it go"),
+    passed_over("server_reset_query_always", "0", "in transaction mode settings follow their client"),
+    passed_over("server_tls13_ciphers", "", CIPHERS),
+    passed_over("server_tls_ciphers", "default", CIPHERS),
+    passed_over("service_name", "pgbouncer", "it is for Windows"),
+    passed_over("syslog", "0", "the log goes to standard error or to logfile"),
+    passed_over("syslog_facility", "daemon", "the log goes to standard error or to logfile"),
+    passed_over("syslog_ident", "pgbouncer", "the log goes to standard error or to logfile"),
+    passed_over("tcp_defer_accept", "1", "connections are taken at once"),
+    passed_over("tcp_socket_buffer", "0", "sockets have the system's buffers"),
+    passed_over("track_extra_parameters", "IntervalStyle", "every parameter that servers report is followed"),
+    passed_over("user", "", "the process keeps its user"),
 ];
 
 #[cfg(test)]
@@ -418,7 +501,7 @@ mod tests {
     use super::super::value;
     use super::*;
 
-    const TABLES: [Table; 3] = [Table::Global, Table::Database, Table::User];
+    const TABLES: [Table; 4] = [Table::Global, Table::Database, Table::User, Table::Peer];
 
     #[test]
     fn every_default_is_of_its_keys_kind() {
@@ -427,24 +510,27 @@ mod tests {
                 Fallback::Is(text) => {
                     let written = literal(text).expect("TOML");
                     assert!(value::read(key.kind, &written).is_ok(), "{}", key.name);
+                    let ini = key.ini.map(|text| literal(text).expect("TOML"));
+                    assert!(ini.is_none_or(|written| value::read(key.kind, &written).is_ok()), "{}", key.name);
                 }
                 Fallback::Global(name) => {
                     let global = Table::Global.key(name).expect("a global key");
                     assert_eq!(global.kind, key.kind, "{}", key.name);
                 }
-                Fallback::Unset => assert_eq!(key.name, "servers"),
+                Fallback::Unset => assert!(["servers", "host"].contains(&key.name)),
             }
         }
     }
 
     #[test]
-    fn names_are_unique_and_not_both_known_and_later() {
+    fn names_are_unique_and_not_both_known_and_passed_over() {
         for table in TABLES {
             for (at, key) in table.keys().iter().enumerate() {
                 assert!(table.keys()[at + 1..].iter().all(|other| other.name != key.name), "{}", key.name);
-                assert!(!table.is_later(key.name) && !is_openssl(key.name), "{}", key.name);
             }
         }
+        assert!(PASSED.is_sorted_by(|a, b| a.name < b.name));
+        assert!(PASSED.iter().all(|passed| Table::Global.key(passed.name).is_none()));
     }
 
     #[test]
@@ -459,11 +545,17 @@ mod tests {
             "primary_reads",
             "failover_error",
             "topology_state_file",
+            "proxy_protocol_from",
+            "failover_hold",
+            "max_held_clients",
+            "max_held_bytes",
+            "error_codes",
+            "http_listen",
         ];
         let ours = [&split[..], &rest[..]].concat();
         let theirs = GLOBAL.iter().filter(|key| !key.name.starts_with("probe_") && !ours.contains(&key.name)).count();
         // service_name exists on Windows only.
-        assert_eq!(theirs + LATER_GLOBAL.len() - 1 + OPENSSL.len(), 100);
+        assert_eq!(theirs + PASSED.len() - 1, 100);
     }
 
     #[test]

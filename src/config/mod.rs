@@ -6,8 +6,11 @@
 mod address;
 mod build;
 mod check;
+mod describe;
 mod effective;
+mod global;
 pub mod keys;
+mod network;
 mod read;
 mod toml;
 mod value;
@@ -17,7 +20,9 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-pub use words::{AuthType, FailoverError, LogFormat, PoolMode, PrimaryReads, ReadConsistency, ReadWriteSplit, SslMode};
+pub use words::{
+    AuthType, ErrorCodes, FailoverError, LogFormat, PoolMode, PrimaryReads, ReadConsistency, ReadWriteSplit, SslMode,
+};
 
 /// What a file may ask of the world around it. This room knows no environment and no disk.
 pub trait Outside {
@@ -63,6 +68,8 @@ pub struct Config {
     pub databases: BTreeMap<String, Database>,
     /// `[users.NAME]`.
     pub users: BTreeMap<String, UserOverrides>,
+    /// `[peers.NUMBER]`.
+    pub peers: BTreeMap<u32, Peer>,
 }
 
 /// The `[pgweir]` table. Names and meanings are PgBouncer's unless the key's row in `keys.rs` says otherwise.
@@ -76,12 +83,24 @@ pub struct Global {
     pub unix_socket_group: Option<String>,
     pub listen_backlog: u32,
     pub so_reuseport: bool,
+    /// This process among the peers; 0: it has no number.
+    pub peer_id: u32,
+    /// Whose PROXY protocol header is believed, and required.
+    pub proxy_protocol_from: Vec<Network>,
     pub workers: usize,
 
     pub auth_type: AuthType,
     pub auth_file: Option<PathBuf>,
     /// Map of certificate names for `auth_type = "cert"`: lines `map-name system-name database-user`, as pg_ident.conf.
     pub auth_ident_file: Option<PathBuf>,
+    pub auth_hba_file: Option<PathBuf>,
+    /// Who runs `auth_query`.
+    pub auth_user: Option<String>,
+    pub auth_query: String,
+    pub auth_dbname: Option<String>,
+    /// Of the console; `*` is everybody.
+    pub admin_users: Vec<String>,
+    pub stats_users: Vec<String>,
     pub client_tls: Tls,
     pub server_tls: Tls,
 
@@ -123,6 +142,9 @@ pub struct Global {
     pub max_packet_size: usize,
 
     pub ignore_startup_parameters: Vec<String>,
+    pub application_name_add_host: bool,
+    pub dns_max_ttl: Duration,
+    pub dns_nxdomain_ttl: Duration,
     pub probe: Option<Probe>,
     pub probe_interval: Duration,
     pub probe_timeout: Duration,
@@ -131,12 +153,24 @@ pub struct Global {
 
     pub reads: Reads,
     pub failover_error: FailoverError,
+    /// How long new work waits for a primary: `query_wait_timeout` where it is not written. None: for ever.
+    pub failover_hold: Option<Duration>,
+    /// 0: no limit.
+    pub max_held_clients: usize,
+    /// 0: no limit.
+    pub max_held_bytes: usize,
     /// Where this proxy stands.
     pub zone: Option<String>,
 
     pub log_connections: bool,
     pub log_disconnections: bool,
     pub log_pooler_errors: bool,
+    pub log_stats: bool,
+    pub stats_period: Duration,
+    pub error_codes: ErrorCodes,
+    /// `host:port` of the HTTP listener.
+    pub http_listen: Option<String>,
+    pub suspend_timeout: Option<Duration>,
     pub log_format: LogFormat,
     pub logfile: Option<PathBuf>,
     pub verbose: u32,
@@ -194,6 +228,9 @@ pub struct Database {
     /// Forced server user.
     pub user: Option<String>,
     pub password: Option<Redacted>,
+    pub auth_user: Option<String>,
+    pub auth_query: Option<String>,
+    pub auth_dbname: Option<String>,
     pub probe: Option<Probe>,
     pub reads: ReadOverrides,
     pub failover_error: Option<FailoverError>,
@@ -256,6 +293,21 @@ pub struct UserOverrides {
     pub idle_transaction_timeout: Option<Duration>,
     pub transaction_timeout: Option<Duration>,
     pub client_idle_timeout: Option<Duration>,
+}
+
+/// `[peers.NUMBER]`: another process behind the same port, which knows its own clients' cancel keys.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Peer {
+    pub address: Address,
+    /// Cancel requests under way to it at a time; None: `default_pool_size`.
+    pub pool_size: Option<usize>,
+}
+
+/// An IP network; a single address is one with the longest prefix.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Network {
+    pub(crate) address: std::net::IpAddr,
+    pub(crate) prefix: u8,
 }
 
 /// `client_tls_*` or `server_tls_*`.
@@ -385,20 +437,18 @@ mod tests {
     #[test]
     fn names_that_nobody_knows_are_refused_with_the_nearest() {
         refused(
-            &global("defualt_pool_size = 5\ncolour = 'hush'\nauth_hba_file = 'x'\npool_size = 5"),
+            &global("defualt_pool_size = 5\ncolour = 'hush'\npool_size = 5"),
             &[
                 "3: pgweir.defualt_pool_size: expected a known key; did you mean `default_pool_size`?",
                 "4: pgweir.colour: expected a known key",
-                "5: pgweir.auth_hba_file: known to PgBouncer but not supported yet",
-                "6: pgweir.pool_size: expected a known key; it belongs to [databases.NAME]",
+                "5: pgweir.pool_size: expected a known key; it belongs to [databases.NAME]",
             ],
         );
         refused(
-            &database("servers = ['h:1']\nauth_user = 'x'\npasword = 'hush'\n[users.u]\npool_modes = 'hush'"),
+            &database("servers = ['h:1']\npasword = 'hush'\n[users.u]\npool_modes = 'hush'"),
             &[
-                "5: databases.app.auth_user: known to PgBouncer but not supported yet",
-                "6: databases.app.pasword: expected a known key; did you mean `password`?",
-                "8: users.u.pool_modes: expected a known key; did you mean `pool_mode`?",
+                "5: databases.app.pasword: expected a known key; did you mean `password`?",
+                "7: users.u.pool_modes: expected a known key; did you mean `pool_mode`?",
             ],
         );
         refused(
@@ -408,9 +458,9 @@ mod tests {
                 "1: pgweir.auth_file: expected a file of users: auth_type is md5",
                 "1: databases: expected at least one [databases.NAME]",
                 "2: pgbouncer: expected a known table; did you mean `pgweir`?",
-                "3: peers: known to PgBouncer but not supported yet",
+                "3: peers.1.host: expected the peer's host",
                 "4: database: expected a known table; did you mean `databases`?",
-                "6: other: expected [pgweir], [databases.NAME] or [users.NAME]",
+                "6: other: expected [pgweir], [databases.NAME], [users.NAME] or [peers.NUMBER]",
             ],
         );
     }
@@ -797,6 +847,7 @@ mod tests {
                 match line {
                     _ if line.starts_with("[databases.") => table = Table::Database,
                     _ if line.starts_with("[users.") => table = Table::User,
+                    _ if line.starts_with("[peers.") => table = Table::Peer,
                     _ => {}
                 }
                 let bare = line.strip_prefix("# ").unwrap_or(line);
@@ -822,7 +873,7 @@ mod tests {
             for line in &lines {
                 assert!(line.table.key(line.name).is_some_and(|key| key.name == line.name), "{} is no key", line.name);
             }
-            for table in [Table::Global, Table::Database, Table::User] {
+            for table in [Table::Global, Table::Database, Table::User, Table::Peer] {
                 for key in table.keys() {
                     let mut own = lines.iter().filter(|line| line.table == table && line.name == key.name);
                     let line = own.next().unwrap_or_else(|| panic!("{} is missing", key.name));
@@ -830,11 +881,12 @@ mod tests {
                     if line.is_comment {
                         assert_eq!(Some(line.value), default(key), "{}", key.name);
                     }
-                    assert!(FULL.contains(key.doc), "the line of {}", key.name);
+                    let lines = format!("# {}\n# ({})\n", key.doc, key.facts());
+                    assert!(FULL.contains(&lines), "expected of {}:\n{lines}", key.name);
                 }
             }
             let active: Vec<_> = lines.iter().filter(|line| !line.is_comment).map(|line| line.name).collect();
-            assert_eq!(active, ["listen_addr", "auth_file", "servers"]);
+            assert_eq!(active, ["listen_addr", "auth_file", "servers", "host"]);
         }
 
         #[test]

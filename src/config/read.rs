@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::keys::{self, Fallback, Key, Kind, Table};
 use super::toml;
 use super::value::{self, Entry, Item, Value, Written};
-use super::{Listed, MaxLag, Outside, Problem, Redacted};
+use super::{Listed, MaxLag, Network, Outside, Problem, Redacted};
 
 /// Collects what is wrong and what is doubtful with one file.
 pub(crate) struct Reader<'a> {
@@ -91,15 +91,11 @@ impl Reader<'_> {
     }
 
     fn stranger(&mut self, table: Table, at: &str, entry: &Entry) {
-        if table == Table::Global && keys::is_openssl(&entry.name) {
-            let usual = ["default", "secure", "normal", "fast", "auto", ""];
-            if !matches!(&entry.value, Written::Text(text) if usual.contains(&text.as_str())) {
-                self.warn(entry.line, at, "accepted without effect: ciphers and curves are rustls's choice");
+        if let Some(passed) = keys::passed(&entry.name).filter(|_| table == Table::Global) {
+            if !value::says(&entry.value, passed.default) {
+                self.warn(entry.line, at, format!("accepted without effect: {}", passed.why));
             }
             return;
-        }
-        if table.is_later(&entry.name) {
-            return self.problem(entry.line, at, "known to PgBouncer but not supported yet");
         }
         let elsewhere =
             [(Table::Global, "[pgweir]"), (Table::Database, "[databases.NAME]"), (Table::User, "[users.NAME]")];
@@ -287,6 +283,13 @@ impl Row {
         match self.value(name) {
             Some(Value::Lag(lag)) => Some(lag),
             _ => None,
+        }
+    }
+
+    pub(crate) fn networks(&self, name: &str) -> Vec<Network> {
+        match self.value(name) {
+            Some(Value::Networks(networks)) => networks,
+            _ => Vec::new(),
         }
     }
 

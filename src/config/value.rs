@@ -4,9 +4,9 @@
 
 use std::time::Duration;
 
-use super::address;
 use super::keys::{Bare, Kind, Zero};
-use super::{Listed, MaxLag};
+use super::{Listed, MaxLag, Network};
+use super::{address, network};
 
 /// A value as written, before its key's kind gives it a meaning.
 #[derive(Debug, Clone, PartialEq)]
@@ -49,6 +49,7 @@ pub(crate) enum Value {
     Text(String),
     List(Vec<String>),
     Lag(MaxLag),
+    Networks(Vec<Network>),
     Servers(Vec<Listed>),
 }
 
@@ -87,9 +88,20 @@ pub(crate) fn read(kind: Kind, written: &Written) -> Result<Value, Refusal> {
         Kind::Text | Kind::Secret | Kind::Path => text(written).map(Value::Text),
         Kind::Choice(words) => choice(written, words).map(Value::Text),
         Kind::List => return list(written).map(Value::List),
+        Kind::Networks => return networks(written).map(Value::Networks),
         Kind::Servers => return address::servers(written).map(Value::Servers),
     };
     value.map_err(|expected| Refusal::of(written, expected))
+}
+
+/// Whether a file wrote what PgBouncer prints as `text`, in any of the two grammars' ways.
+pub(crate) fn says(written: &Written, text: &str) -> bool {
+    match written {
+        Written::Boolean(value) => text == if *value { "1" } else { "0" },
+        Written::Integer { value, .. } => value.to_string() == text,
+        Written::Text(own) => own.trim() == text,
+        _ => false,
+    }
 }
 
 /// How a problem names what it found. What might hold a password is named by its type alone.
@@ -248,6 +260,13 @@ fn list(written: &Written) -> Result<Vec<String>, Refusal> {
     };
     items.iter().map(|item| text(&item.value).map_err(|expected| Refusal::of_item(item, expected))).collect()
 }
+
+fn networks(written: &Written) -> Result<Vec<Network>, Refusal> {
+    let each = list(written)?.into_iter().map(|text| network::parse(&text).ok_or(text));
+    each.collect::<Result<_, _>>().map_err(|text| Refusal::of(&Written::Text(text), NETWORK))
+}
+
+const NETWORK: &str = "expected IP networks, as \"10.0.0.0/8\" or \"fd00::/8\", or addresses";
 
 #[cfg(test)]
 mod tests {

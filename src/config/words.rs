@@ -53,6 +53,11 @@ words! {
 }
 
 words! {
+    /// The SQLSTATEs of errors that the proxy makes itself.
+    ErrorCodes { Real = "real", PgBouncer = "pgbouncer" }
+}
+
+words! {
     LogFormat { Json = "json", Text = "text" }
 }
 

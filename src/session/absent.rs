@@ -170,7 +170,7 @@ impl Session {
                 front::PARSE => {
                     encode::raw(out, back::PARSE_COMPLETE, &[]);
                     self.replace_unnamed(Unnamed::Known(OnServer::No));
-                    self.unnamed_effect = None;
+                    self.rare.set_unnamed(None);
                     self.unnamed_rest.clear();
                     self.unnamed_rest.extend(frontend::parse(body).map_or(&b""[..], |parse| parse.rest));
                 }

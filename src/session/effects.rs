@@ -6,6 +6,7 @@
 use super::ledger::{Action, Kind, NO_SLOT, Owed};
 use super::outbox::Outbox;
 use super::prepared::{Effect, Unnamed};
+use super::rare::Rare;
 use super::statements_in::{DECOY, DECOY_ID, UNKNOWN};
 use super::{Batch, Frame, FromClient, ServerState, Session, prepared};
 use crate::wire::{self, encode};
@@ -33,12 +34,12 @@ impl Session {
             Effect::DeallocateAll | Effect::DiscardAll => self.statements.hide_all(),
             Effect::Wish(..) => Vec::new(),
         };
-        self.effects.push_back(Begun { effect, slots });
+        self.rare.begin(Begun { effect, slots });
     }
 
     /// The oldest one went through.
     pub(super) fn finish_effect(&mut self) -> Option<Effect> {
-        let begun = self.effects.pop_front()?;
+        let begun = self.rare.next_begun()?;
         begun.slots.into_iter().for_each(|slot| self.statements.forget(slot));
         if let Effect::Wish(change, _) = begun.effect {
             self.wishes.apply(change);
@@ -47,8 +48,8 @@ impl Session {
     }
 
     /// The oldest one was refused or skipped: what comes back once all that was skipped with it is gone.
-    pub(super) fn undo_effect(effects: &mut std::collections::VecDeque<Begun>) -> Vec<u32> {
-        effects.pop_front().map(|begun| begun.slots).unwrap_or_default()
+    pub(super) fn undo_effect(rare: &mut Rare) -> Vec<u32> {
+        rare.next_begun().map(|begun| begun.slots).unwrap_or_default()
     }
 
     /// What executing this portal does from now on.
@@ -56,12 +57,7 @@ impl Session {
         if let Some(portals) = self.statements.portals() {
             portals.forget(portal);
         }
-        if !self.portal_effects.is_empty() {
-            self.portal_effects.retain(|(name, _)| **name != *portal);
-        }
-        if let Some(effect) = effect {
-            self.portal_effects.push((portal.into(), effect));
-        }
+        self.rare.set_portal(portal, effect);
     }
 
     /// DISCARD ALL goes out, to be executed or as a Query.
@@ -83,9 +79,8 @@ impl Session {
         if self.execute_changed(frame, to_server) {
             return FromClient::Replaced { taken: frame.header.len };
         }
-        let portal = if self.portal_effects.is_empty() { None } else { wire::cstr(frame.body).map(|(name, _)| name) };
-        let found = portal.and_then(|portal| self.portal_effects.iter().find(|(name, _)| **name == *portal));
-        match found.map(|(_, effect)| effect.clone()) {
+        let portal = if self.rare.has_portals() { wire::cstr(frame.body).map(|(name, _)| name) } else { None };
+        match portal.and_then(|portal| self.rare.portal(portal)).cloned() {
             Some(Effect::Deallocate(name)) if self.statements.find(&name).is_none() => {
                 self.deallocate_there(&name, to_server);
                 FromClient::Replaced { taken: frame.header.len }

@@ -88,7 +88,7 @@ impl Session {
                     self.unnamed = Unnamed::Known(OnServer::Yes);
                 }
                 if head.action == Action::Rename {
-                    self.renames.pop_front();
+                    self.rare.next_rename();
                 }
                 Ok(self.done())
             }
@@ -272,7 +272,7 @@ impl Session {
         self.flush_fakes(to_client);
         self.release_parameters(to_client);
         if head.action == Action::Discard {
-            Session::undo_effect(&mut self.effects).into_iter().for_each(|slot| self.statements.restore(slot));
+            Session::undo_effect(&mut self.rare).into_iter().for_each(|slot| self.statements.restore(slot));
             self.ledger.forward_head();
         }
         if head.swallowed > 0 && !ended_by_client(frame, &head) {
@@ -285,7 +285,7 @@ impl Session {
         if is_stale(frame, &head) {
             server.parsed.doubt(head.statement);
         }
-        let renamed = if head.action == Action::Rename { self.renames.front().cloned() } else { None };
+        let renamed = if head.action == Action::Rename { self.rare.renamed().map(Box::from) } else { None };
         let changed = self.is_of_changed_rows(frame.body, &head);
         self.void_batch(server);
         if changed {

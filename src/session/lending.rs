@@ -50,7 +50,7 @@ impl Session {
         }
         self.forget_ended();
         self.ledger.shrink();
-        self.portal_effects.clear();
+        self.rare.forget_portals();
         if let Some(portals) = self.statements.portals() {
             portals.clear();
         }

@@ -209,7 +209,7 @@ impl Session {
 
     /// The unnamed statement of an earlier batch.
     fn unnamed_access(&self, judge: Judge<'_>) -> Result<Access, Reason> {
-        if !matches!(self.unnamed, Unnamed::Known(_)) || self.unnamed_effect.is_some() {
+        if !matches!(self.unnamed, Unnamed::Known(_)) || self.rare.unnamed().is_some() {
             return Err(Reason::Prepare);
         }
         let (text, _) = cstr(&self.unnamed_rest).ok_or(Reason::Large)?;

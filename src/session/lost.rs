@@ -74,10 +74,10 @@ impl Session {
         (self.copy_in, self.copy_ends) = (false, 0);
         self.large_unbound = false;
         self.resetting = Resetting::NOTHING;
-        for begun in std::mem::take(&mut self.effects) {
+        while let Some(begun) = self.rare.next_begun() {
             begun.hidden().iter().for_each(|slot| self.statements.restore(*slot));
         }
-        self.renames.clear();
+        self.rare.forget_renames();
         self.absent = None;
     }
 }

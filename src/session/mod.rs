@@ -4,7 +4,6 @@
 //! write what we author into an `Outbox`. `settled` mints the proof that the server may go back. What is kept here
 //! follows the client: its settings, its prepared statements, its unnamed statement, its pin.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 
 use crate::config::PoolMode;
@@ -27,6 +26,7 @@ pub mod outbox;
 pub mod pin;
 mod portals;
 pub mod prepared;
+mod rare;
 mod replay;
 mod reset;
 mod server_state;
@@ -40,11 +40,11 @@ pub mod wishes;
 use absent::Absent;
 pub use customs::Ddl;
 use customs::{Customs, lexical};
-use effects::Begun;
 use ledger::{Action, Kind, Ledger, Settled};
 use outbox::Outbox;
 use pin::Pin;
-use prepared::{Effect, Intern, Statements, Unnamed};
+use prepared::{Intern, Statements, Unnamed};
+use rare::Rare;
 use replay::Replay;
 use reset::Resetting;
 pub use server_state::ServerState;
@@ -142,19 +142,13 @@ pub struct Session {
     unnamed: Unnamed,
     /// The last unnamed Parse without its name; kept as a buffer, so that a steady client allocates nothing.
     unnamed_rest: Vec<u8>,
-    unnamed_effect: Option<Effect>,
     /// The batch that set or used it last.
     unnamed_batch: u32,
     /// What the `Owed::replaces` entries in the ledger replaced, in order.
     earlier: Replacements,
     /// A large unnamed Parse in this batch that no Bind took yet.
     large_unbound: bool,
-    /// What executing these portals does; one that is gone is refused by the server.
-    portal_effects: Vec<(Box<[u8]>, Effect)>,
-    /// What the `Action::Tag` and `Action::Discard` entries in the ledger began, in order.
-    effects: VecDeque<Begun>,
-    /// Client's names for the `Action::Rename` entries in the ledger, in order.
-    renames: VecDeque<Box<[u8]>>,
+    rare: Rare,
     /// The server at hand may have an unnamed statement of another client.
     strange_unnamed: bool,
     intern: Arc<dyn Intern>,
@@ -202,13 +196,10 @@ impl Session {
             statements: Statements::default(),
             unnamed: Unnamed::None,
             unnamed_rest: Vec::new(),
-            unnamed_effect: None,
             unnamed_batch: 0,
             earlier: Replacements::default(),
             large_unbound: false,
-            portal_effects: Vec::new(),
-            effects: VecDeque::new(),
-            renames: VecDeque::new(),
+            rare: Rare::default(),
             strange_unnamed: false,
             intern: origin.intern,
             startup: Arc::clone(&origin.settings),

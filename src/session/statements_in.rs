@@ -144,7 +144,7 @@ impl Session {
         self.ledger.push(Owed::new(Kind::Close, Action::Skip).of(DECOY_ID, NO_SLOT));
         encode::parse(to_server.end(), DECOY, EMPTY_PARSE);
         self.ledger.push(Owed::new(Kind::Parse, Action::Skip).of(DECOY_ID, NO_SLOT));
-        self.renames.push_back(name.into());
+        self.rare.rename(name);
         self.ledger.push(Owed::new(Kind::Parse, Action::Rename));
     }
 
@@ -165,13 +165,13 @@ impl Session {
         self.large_unbound = false;
         self.replace_unnamed(Unnamed::Known(OnServer::Sent(self.ledger.batch())));
         self.unnamed_rest.clear();
-        self.unnamed_effect = None;
+        self.rare.set_unnamed(None);
         match ours {
-            Some(Wished::Effect(effect)) => self.unnamed_effect = Some(effect),
+            Some(Wished::Effect(effect)) => self.rare.set_unnamed(Some(effect)),
             Some(Wished::Refused(text)) => self.unnamed_rest.extend_from_slice(&text),
             None => {
                 if verdict.special == Special::DiscardAll && self.tracking {
-                    self.unnamed_effect = Some(Effect::DiscardAll);
+                    self.rare.set_unnamed(Some(Effect::DiscardAll));
                 }
                 self.unnamed_rest.extend_from_slice(view.rest);
                 return self.forward(Kind::Parse);
@@ -195,7 +195,7 @@ impl Session {
         };
         if name.is_empty() || !self.tracking {
             self.replace_unnamed(Unnamed::Large);
-            self.unnamed_effect = None;
+            self.rare.set_unnamed(None);
             self.large_unbound = true;
             return Ok(self.forward(Kind::Parse));
         }
@@ -243,7 +243,7 @@ impl Session {
             self.recall_unnamed(to_server);
             self.note_end(self.unnamed_end);
             self.large_unbound = false;
-            self.set_portal_effect(names.portal, self.unnamed_effect.clone());
+            self.set_portal_effect(names.portal, self.rare.unnamed().cloned());
             return Ok(self.forward(Kind::Bind));
         }
         let Some((slot, statement)) = self.statements.find(names.statement).map(|(slot, s)| (slot, Arc::clone(s)))

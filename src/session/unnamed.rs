@@ -50,7 +50,7 @@ impl Session {
         self.unnamed_batch = self.ledger.batch();
         if self.ledger.has_open_batch() {
             let rest = std::mem::take(&mut self.unnamed_rest);
-            self.earlier.push(Earlier { unnamed, rest, effect: self.unnamed_effect.clone() });
+            self.earlier.push(Earlier { unnamed, rest, effect: self.rare.unnamed().cloned() });
         }
     }
 
@@ -72,7 +72,7 @@ impl Session {
         } else if self.unnamed_batch == batch {
             self.unnamed = back.unnamed;
             self.unnamed_rest = back.rest;
-            self.unnamed_effect = back.effect;
+            self.rare.set_unnamed(back.effect);
         }
     }
 }

@@ -10,7 +10,7 @@ use super::{Batch, ServerState, Session};
 impl Session {
     /// What the server skips did not happen.
     pub(super) fn void_batch(&mut self, server: &mut ServerState) {
-        let Session { ledger, statements, effects, renames, unnamed, earlier, strange_unnamed, .. } = self;
+        let Session { ledger, statements, rare, unnamed, earlier, strange_unnamed, .. } = self;
         let batch = ledger.head().map_or(0, |owed| owed.batch);
         let mut refused = true;
         let mut replaced = Replaced::Nothing;
@@ -29,7 +29,7 @@ impl Session {
             refused = false;
             match (owed.kind, owed.action) {
                 (Kind::Parse, Action::Rename) => {
-                    renames.pop_front();
+                    rare.next_rename();
                 }
                 (Kind::Parse, Action::Fake) => statements.forget(owed.slot),
                 (Kind::Parse, _) if is_unnamed_parse(&owed) && is_sent_in(unnamed, owed.batch) => {
@@ -43,7 +43,7 @@ impl Session {
                 (Kind::Close, Action::Skip) if owed.statement == 0 => *strange_unnamed = true,
                 (Kind::Close, Action::Skip) => server.parsed.voided(owed.statement, owed.batch),
                 (Kind::Close, _) => closes.push(owed.slot),
-                (_, Action::Tag | Action::Discard) => closes.extend(Session::undo_effect(effects)),
+                (_, Action::Tag | Action::Discard) => closes.extend(Session::undo_effect(rare)),
                 _ => {}
             }
         });

@@ -1,0 +1,112 @@
+//! [pure] What few clients ever have, behind one pointer: an idle client stays small.
+
+use std::collections::VecDeque;
+
+use super::effects::Begun;
+use super::prepared::Effect;
+
+/// Empty for nearly all clients, nearly always.
+#[derive(Debug, Default)]
+pub struct Rare(Option<Box<Parts>>);
+
+#[derive(Debug, Default)]
+struct Parts {
+    begun: VecDeque<Begun>,
+    renames: VecDeque<Box<[u8]>>,
+    portals: Vec<(Box<[u8]>, Effect)>,
+    unnamed: Option<Effect>,
+}
+
+impl Rare {
+    /// What the `Action::Tag` and `Action::Discard` entries in the ledger began, in order.
+    pub fn begin(&mut self, begun: Begun) {
+        self.0.get_or_insert_default().begun.push_back(begun);
+    }
+
+    /// The oldest that was begun.
+    pub fn next_begun(&mut self) -> Option<Begun> {
+        self.0.as_mut()?.begun.pop_front()
+    }
+
+    /// A client's name for an `Action::Rename` entry in the ledger.
+    pub fn rename(&mut self, name: &[u8]) {
+        self.0.get_or_insert_default().renames.push_back(name.into());
+    }
+
+    pub fn next_rename(&mut self) -> Option<Box<[u8]>> {
+        self.0.as_mut()?.renames.pop_front()
+    }
+
+    pub fn renamed(&self) -> Option<&[u8]> {
+        self.0.as_ref()?.renames.front().map(|name| &**name)
+    }
+
+    pub fn forget_renames(&mut self) {
+        if let Some(parts) = &mut self.0 {
+            parts.renames.clear();
+        }
+    }
+
+    /// What executing this portal does; one that is gone is refused by the server.
+    pub fn set_portal(&mut self, portal: &[u8], effect: Option<Effect>) {
+        if let Some(parts) = &mut self.0 {
+            parts.portals.retain(|(name, _)| **name != *portal);
+        }
+        if let Some(effect) = effect {
+            self.0.get_or_insert_default().portals.push((portal.into(), effect));
+        }
+    }
+
+    pub fn has_portals(&self) -> bool {
+        self.0.as_ref().is_some_and(|parts| !parts.portals.is_empty())
+    }
+
+    pub fn portal(&self, portal: &[u8]) -> Option<&Effect> {
+        self.0.as_ref()?.portals.iter().find(|(name, _)| **name == *portal).map(|(_, effect)| effect)
+    }
+
+    pub fn forget_portals(&mut self) {
+        if let Some(parts) = &mut self.0 {
+            parts.portals.clear();
+        }
+    }
+
+    /// What executing the unnamed statement does.
+    pub fn set_unnamed(&mut self, effect: Option<Effect>) {
+        match (&mut self.0, effect) {
+            (Some(parts), effect) => parts.unnamed = effect,
+            (None, Some(effect)) => self.0.get_or_insert_default().unnamed = Some(effect),
+            (None, None) => {}
+        }
+    }
+
+    pub fn unnamed(&self) -> Option<&Effect> {
+        self.0.as_ref()?.unnamed.as_ref()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_costs_a_pointer() {
+        let mut rare = Rare::default();
+        assert_eq!(size_of::<Rare>(), size_of::<usize>());
+        rare.set_unnamed(None);
+        rare.set_portal(b"", None);
+        rare.forget_portals();
+        assert!(rare.0.is_none());
+    }
+
+    #[test]
+    fn the_last_word_on_a_portal_holds() {
+        let mut rare = Rare::default();
+        rare.set_portal(b"p", Some(Effect::DeallocateAll));
+        rare.set_portal(b"q", Some(Effect::DiscardAll));
+        rare.set_portal(b"p", Some(Effect::DiscardAll));
+        assert_eq!(rare.portal(b"p"), Some(&Effect::DiscardAll));
+        rare.set_portal(b"p", None);
+        assert_eq!((rare.portal(b"p"), rare.has_portals()), (None, true));
+    }
+}

@@ -41,6 +41,17 @@ test: lint setup-test ## Format, lints and all tests, against real servers
 	@cargo nextest run --no-run
 	@$(AMONG_SERVERS) cargo nextest run $(TESTS)
 
+.PHONY: oracle
+oracle: ## The token rules against PostgreSQL's own grammar, over its regression suite (minutes to build)
+	@ops/setup/rust.sh --test
+	@ops/setup/postgresql.sh --contrib
+	@ops/setup/oracle.sh $(TOOLS)/regress-sql
+	@cargo build
+	cargo clippy --features oracle --test oracle -- -D warnings
+	@cargo test --features oracle --test oracle --no-run
+	@PGWEIR_ORACLE_SUITE=$(TOOLS)/regress-sql $(AMONG_SERVERS) \
+		cargo test --features oracle --test oracle -- --nocapture --test-threads=1
+
 .PHONY: lint
 lint: ## cargo fmt --check and clippy, warnings denied
 	@ops/setup/rust.sh --test

@@ -1,80 +1,14 @@
 //! What a database's own catalog says: each way in which a text can write without showing it is found by the loader, for
 //! a role that may do nothing but log in, and the classifier then keeps the text on the primary.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
 
-use pgweir::auth::Secret;
 use pgweir::cluster::catalog::Watch;
-use pgweir::config::{self, Address, Outside};
-use pgweir::server::connect::Route;
-use pgweir::server::login::{Credentials, Plan};
-use pgweir::sql::{Access, Catalog, Lexical, Why, access};
-use tokio_postgres::Client;
+use pgweir::sql::{Access, Why};
 
+use crate::support::sets::{Scratch, plan};
 use crate::support::*;
-
-/// A database of the test's own, and who watches it.
-struct Scratch {
-    sql: Client,
-    watch: Arc<Watch>,
-}
-
-struct Nothing;
-
-impl Outside for Nothing {
-    fn env(&self, _: &str) -> Option<String> {
-        None
-    }
-
-    fn read(&self, path: &Path) -> Result<String, String> {
-        Err(format!("{path:?} is not for this test"))
-    }
-}
-
-/// How the role without any right logs in to a server.
-fn plan(port: u16, password: &str, database: &str) -> Plan {
-    let text = "[pgweir]\nauth_file = 'x'\n[databases.x]\nhost = '127.0.0.1'\n";
-    let parsed = config::parse(Path::new("test.toml"), text, &Nothing).expect("a sound config");
-    let route = Route {
-        address: Address::Tcp { host: "127.0.0.1".to_owned(), port },
-        tls: None,
-        global: Arc::new(parsed.config.global),
-    };
-    Plan {
-        route,
-        database: database.to_owned(),
-        credentials: Arc::new(Credentials::new("pgweir_probe", Secret::parse(password))),
-        parameters: Vec::new(),
-        connect_query: None,
-        node: usize::from(port),
-        max_prepared_statements: 0,
-        standing: Arc::default(),
-    }
-}
-
-impl Scratch {
-    async fn of(pg: &Servers, name: &str, script: &str) -> Scratch {
-        let admin = pg.direct("postgres").await;
-        admin.batch_execute(&format!("DROP DATABASE IF EXISTS {name}")).await.expect("none is left");
-        admin.batch_execute(&format!("CREATE DATABASE {name}")).await.expect("a database");
-        let sql = pg.direct(name).await;
-        sql.batch_execute(script).await.expect("a sound script");
-        let (port, password, database) = (pg.primary, pg.password.clone(), name.to_owned());
-        let watch = Watch::start(name, move || Some(plan(port, &password, &database)));
-        Scratch { sql, watch }
-    }
-
-    async fn catalog(&self) -> Arc<Catalog> {
-        eventually("the sets are loaded", || async { self.watch.current().is_some() }).await;
-        self.watch.current().expect("just seen")
-    }
-
-    async fn ask(&self, text: &str) -> Access {
-        access(text.as_bytes(), Lexical::STANDARD, Some(&*self.catalog().await))
-    }
-}
 
 /// What must not run on a standby, with its reason, and beside it what may.
 const SCRIPT: &str = r#"

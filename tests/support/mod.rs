@@ -11,6 +11,7 @@ pub mod certs;
 pub mod proxy;
 pub mod reads;
 pub mod servers;
+pub mod sets;
 pub mod tool;
 pub mod wire;
 

@@ -13,12 +13,16 @@ pub(super) struct Scan<'c, 'a> {
     before: Before<'a>,
     /// The word WITH stood somewhere: a name and a list may be a CTE's.
     with: bool,
+    /// DISTINCT ON or OPERATOR stood somewhere: a call may stand behind a closing parenthesis.
+    calls_behind: bool,
 }
 
 /// The token just before.
 #[derive(Copy, Clone)]
 enum Before<'a> {
     Other,
+    /// A closing parenthesis.
+    Closed,
     Dot,
     /// AS, or WITH (and RECURSIVE): what comes next is being named, not called.
     As,
@@ -38,7 +42,8 @@ enum Place {
     Free,
     /// Behind a dot: no keyword.
     Member,
-    /// Behind AS or WITH: the name of a table, a column or a type, which may have a list behind it.
+    /// Behind AS, WITH, ORDINALITY or a table's closing parenthesis: the name of a table, a column or a type, which may
+    /// have a list behind it.
     Named,
 }
 
@@ -47,7 +52,7 @@ impl<'c, 'a> Scan<'c, 'a> {
         match catalog {
             None => Err(Why::NoCatalog),
             Some(catalog) if catalog.hard_off().is_some() => Err(Why::CatalogOff),
-            Some(catalog) => Ok(Scan { catalog, before: Before::Other, with: false }),
+            Some(catalog) => Ok(Scan { catalog, before: Before::Other, with: false, calls_behind: false }),
         }
     }
 
@@ -78,6 +83,10 @@ impl<'c, 'a> Scan<'c, 'a> {
                 self.before = Before::Dot;
                 Ok(())
             }
+            (Kind::Punct, b")") => {
+                self.before = Before::Closed;
+                Ok(())
+            }
             (Kind::Punct, b"(") => match before {
                 Before::Name(name) => self.call(name, rest),
                 _ => Ok(()),
@@ -101,8 +110,11 @@ impl<'c, 'a> Scan<'c, 'a> {
             Before::Dot if marks.is_unsafe_attribute() && !opens(rest) => return Err(not_callable(marks)),
             Before::Dot => Place::Member,
             Before::As | Before::With => Place::Named,
-            Before::Name(_) | Before::Other => Place::Free,
+            // `FROM (…) x (a)`, `FROM f(…) x (a)`: SQL has no operand there, but behind two words.
+            Before::Closed if !self.calls_behind => Place::Named,
+            Before::Closed | Before::Name(_) | Before::Other => Place::Free,
         };
+        self.calls_behind |= is_call_in_front(token);
         self.before = match (token.text.len(), place) {
             (_, Place::Member) => Before::Name(Name { token, marks, place }),
             (2, _) if token.is_word(b"AS") => Before::As,
@@ -110,7 +122,8 @@ impl<'c, 'a> Scan<'c, 'a> {
                 self.with = true;
                 Before::With
             }
-            (9, Place::Named) if token.is_word(b"RECURSIVE") => before,
+            (9, Place::Named) if matches!(before, Before::With) && token.is_word(b"RECURSIVE") => before,
+            (10, _) if token.is_word(b"ORDINALITY") => Before::As,
             _ => Before::Name(Name { token, marks, place }),
         };
         Ok(())
@@ -147,6 +160,11 @@ fn reads_setting(name: Name<'_>, arguments: &Lexer<'_>) -> bool {
         }
         _ => false,
     }
+}
+
+/// DISTINCT and OPERATOR: with the parentheses of `DISTINCT ON (a) f(b)` and `a OPERATOR(s.+) f(b)` no operand ends.
+fn is_call_in_front(token: Token<'_>) -> bool {
+    token.text.len() == 8 && (token.is_word(b"DISTINCT") || token.is_word(b"OPERATOR"))
 }
 
 /// Whether a parenthesis comes next.
@@ -192,7 +210,9 @@ fn is_table_expression(mut rest: Lexer<'_>) -> bool {
     }
     passes(&mut rest, b"NOT");
     passes(&mut rest, b"MATERIALIZED");
-    let [open, verb] = operands(&rest);
+    let [open, verb, after] = operands(&rest);
     let reserved = |verb: Token<'_>| [&b"SELECT"[..], b"WITH", b"TABLE"].iter().any(|word| verb.is_word(word));
-    open.is_some_and(|open| open.is_punct(b"(")) && verb.is_some_and(reserved)
+    // A column may be called VALUES, but no type is a parenthesis.
+    let values = verb.is_some_and(|verb| verb.is_word(b"VALUES")) && after.is_some_and(|after| after.is_punct(b"("));
+    open.is_some_and(|open| open.is_punct(b"(")) && (values || verb.is_some_and(reserved))
 }

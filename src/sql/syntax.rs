@@ -3,7 +3,7 @@
 /// In order, for the search. Each either cannot be a function's name without quotes, or is looked up as one too: only
 /// a name that no unsafe function of the database has is taken for grammar. `treat` is missing on purpose:
 /// `treat(x AS nextval)` calls `nextval`.
-const WORDS: [&[u8]; 115] = [
+const WORDS: [&[u8]; 126] = [
     b"all",
     b"and",
     b"any",
@@ -118,6 +118,17 @@ const WORDS: [&[u8]; 115] = [
     b"window",
     b"with",
     b"within",
+    b"xmlattributes",
+    b"xmlconcat",
+    b"xmlelement",
+    b"xmlexists",
+    b"xmlforest",
+    b"xmlnamespaces",
+    b"xmlparse",
+    b"xmlpi",
+    b"xmlroot",
+    b"xmlserialize",
+    b"xmltable",
     b"zone",
 ];
 

@@ -12,6 +12,7 @@ use tokio::sync::watch;
 use crate::client::{Client, House, login};
 use crate::config::{Config, Global};
 use crate::control::Phase;
+use crate::net::ends::Ends;
 use crate::net::listen::{self, Listener};
 use crate::net::stream::Stream;
 use crate::pool::home::{self, Home};
@@ -208,12 +209,12 @@ async fn accept(listener: Listener, house: Arc<House>, crew: Arc<Crew>, ids: Arc
             }
         };
         match accepted {
-            Ok((stream, address)) => {
+            Ok((stream, ends)) => {
                 if let Stream::Tcp(tcp) = &stream {
                     let _ = listen::tune(tcp, &house.backends.ground().config.global);
                 }
                 let id = ids.fetch_add(1, Ordering::Relaxed);
-                crew.place().attend(attend(Arc::clone(&house), stream, address, id, Arc::clone(&crew)));
+                crew.place().attend(attend(Arc::clone(&house), stream, ends, id, Arc::clone(&crew)));
             }
             Err(error) => {
                 // Out of descriptors, most likely: the backlog holds those who knock.
@@ -225,12 +226,12 @@ async fn accept(listener: Listener, house: Arc<House>, crew: Arc<Crew>, ids: Arc
 }
 
 /// A connection's login, and then its life in a task of its own, whose size is not the login's.
-async fn attend(house: Arc<House>, mut stream: Stream, address: String, id: u64, crew: Arc<Crew>) {
+async fn attend(house: Arc<House>, mut stream: Stream, ends: Ends, id: u64, crew: Arc<Crew>) {
     if home::here() != Home::default() {
         // Where that fails (no descriptor is left) its events come by way of the first worker.
         let _ = stream.watch_here();
     }
-    if let Some(client) = login::login(&house, stream, address, id).await {
+    if let Some(client) = login::login(&house, stream, ends, id).await {
         crew.at(home::here()).attend(live(client, Arc::clone(&crew)));
     }
 }
@@ -248,15 +249,18 @@ fn live(client: Box<Client>, crew: Arc<Crew>) -> Pin<Box<dyn Future<Output = ()>
     })
 }
 
-async fn next(listener: &Listener) -> std::io::Result<(Stream, String)> {
+async fn next(listener: &Listener) -> std::io::Result<(Stream, Ends)> {
     match listener {
         Listener::Tcp(listener) => {
-            let (tcp, address) = listener.accept().await?;
-            Ok((Stream::Tcp(tcp), address.to_string()))
+            let (tcp, from) = listener.accept().await?;
+            let to = tcp.local_addr()?;
+            Ok((Stream::Tcp(tcp), Ends::Tcp { from, to }))
         }
         Listener::Unix { listener, .. } => {
             let (unix, _) = listener.accept().await?;
-            Ok((Stream::Unix(unix), "unix".to_owned()))
+            let peer = unix.peer_cred().ok();
+            let ends = Ends::Unix { uid: peer.map(|peer| peer.uid()), pid: peer.and_then(|peer| peer.pid()) };
+            Ok((Stream::Unix(unix), ends))
         }
     }
 }

@@ -12,6 +12,7 @@ use std::sync::mpsc;
 
 use pgweir::client::{House, login};
 use pgweir::control::Phase;
+use pgweir::net::ends::Ends;
 use pgweir::net::stream::Stream;
 use pgweir::serve::load::{self, Outcome};
 use pgweir::wire::encode;
@@ -90,7 +91,8 @@ fn allocations(first: &[u8], batch: &[u8]) -> u64 {
     runtime.block_on(async {
         let house = house(&house_file);
         let (socket, _) = listener.accept().await.expect("the client");
-        let client = login::login(&house, Stream::Tcp(socket), "test".to_owned(), 1).await.expect("a login");
+        let ends = Ends::Unix { uid: None, pid: None };
+        let client = login::login(&house, Stream::Tcp(socket), ends, 1).await.expect("a login");
         tokio::spawn(client.run());
         warm.1.await.expect("the driver warms up");
     });

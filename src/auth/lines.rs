@@ -19,11 +19,12 @@ impl fmt::Display for Flaw {
     }
 }
 
-/// Reads every line that holds more than blanks and a comment, and collects all flaws instead of stopping at one.
-pub(super) fn each(
+/// Reads every line that holds more than blanks and a comment, with its number, and collects all flaws instead of
+/// stopping at one.
+pub(super) fn each<E: Into<String>>(
     text: &str,
     comments: &[char],
-    mut read: impl FnMut(&str) -> Result<(), &'static str>,
+    mut read: impl FnMut(usize, &str) -> Result<(), E>,
 ) -> Result<(), Vec<Flaw>> {
     let mut flaws = Vec::new();
     for (index, line) in text.lines().enumerate() {
@@ -31,8 +32,8 @@ pub(super) fn each(
         if line.is_empty() || line.starts_with(comments) {
             continue;
         }
-        if let Err(expected) = read(line) {
-            flaws.push(Flaw { line: index + 1, expected: expected.to_owned() });
+        if let Err(expected) = read(index + 1, line) {
+            flaws.push(Flaw { line: index + 1, expected: expected.into() });
         }
     }
     if flaws.is_empty() { Ok(()) } else { Err(flaws) }
@@ -81,7 +82,7 @@ mod tests {
 
     #[test]
     fn all_flaws_are_collected_with_their_lines() {
-        let read = |line: &str| if line == "bad" { Err("better") } else { Ok(()) };
+        let read = |_, line: &str| if line == "bad" { Err("better") } else { Ok(()) };
         let flaws = each("ok\r\n\r\nbad\n  # bad\n;bad\n bad ", &['#', ';'], read).unwrap_err();
         assert_eq!(flaws.iter().map(|flaw| flaw.line).collect::<Vec<_>>(), [3, 6]);
         assert_eq!(flaws[0].to_string(), "line 3: expected better");

@@ -3,11 +3,13 @@
 //! - [`secret`], [`userlist`]: what is stored about a user, and the file that stores it.
 //! - [`md5`]: the old challenge, and the comparison for a password sent in clear.
 //! - [`scram`]: SCRAM-SHA-256, with channel binding, on both sides of the proxy.
-//! - [`names`]: which certificate may log in as which user.
+//! - [`hba`]: by which method who may log in from where. [`names`]: which certificate or account may log in as which
+//!   user.
 //!
 //! Nothing here waits, rolls dice or writes a log: salts and nonces are arguments, answers are values. What depends
 //! on a secret is compared in constant time, and `Debug` prints no secret.
 
+pub mod hba;
 mod lines;
 pub mod md5;
 pub mod names;

@@ -21,10 +21,10 @@ pub struct Map {
 impl Map {
     pub fn parse(text: &str) -> Result<Map, Vec<Flaw>> {
         let mut entries: BTreeMap<_, Vec<_>> = BTreeMap::new();
-        each(text, &['#'], |line| {
+        each(text, &['#'], |_, line| {
             let (map, entry) = entry(line)?;
             entries.entry(map).or_default().push(entry);
-            Ok(())
+            Ok::<_, &str>(())
         })?;
         Ok(Map { entries })
     }

@@ -22,10 +22,10 @@ impl Userlist {
     /// Of two lines for one user the later counts. All flaws are told at once.
     pub fn parse(text: &str) -> Result<Userlist, Vec<Flaw>> {
         let mut secrets = BTreeMap::new();
-        each(text, &[';', '#'], |line| {
+        each(text, &[';', '#'], |_, line| {
             let (user, secret) = entry(line)?;
             secrets.insert(user, secret);
-            Ok(())
+            Ok::<_, &str>(())
         })?;
         Ok(Userlist { secrets })
     }

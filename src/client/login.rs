@@ -16,6 +16,7 @@ use crate::cluster::backends::Backed;
 use crate::config::{PoolMode, SslMode};
 use crate::control::Phase;
 use crate::error::{Error, Kind, Side};
+use crate::net::ends::Ends;
 use crate::net::pipe::Pipe;
 use crate::net::stream::Stream;
 use crate::net::talk::{Fault, Talk};
@@ -48,10 +49,10 @@ enum Opened {
 }
 
 /// Lets one connection in. None if it was none to be served, or was refused and told so. Dropping it closes the socket.
-pub async fn login(house: &Arc<House>, stream: Stream, address: String, id: u64) -> Option<Box<Client>> {
+pub async fn login(house: &Arc<House>, stream: Stream, ends: Ends, id: u64) -> Option<Box<Client>> {
     let present = house.count_in();
     let limit = house.backends.ground().config.global.client_login_timeout;
-    let mut told = Told { address, id, user: String::new(), database: String::new() };
+    let mut told = Told { ends, id, user: String::new(), database: String::new() };
     let work = async {
         let work = let_in(house, stream, &mut told, present);
         match limit {
@@ -71,9 +72,9 @@ pub async fn login(house: &Arc<House>, stream: Stream, address: String, id: u64)
     match outcome {
         Ok(client) => client,
         Err(error) => {
-            let Told { id, user, database, address } = told;
+            let Told { id, user, database, ends } = told;
             if house.backends.ground().config.global.log_pooler_errors {
-                tracing::warn!(client = id, database, user, address, "login refused: {error}");
+                tracing::warn!(client = id, database, user, address = %ends, "login refused: {error}");
             }
             None
         }
@@ -82,7 +83,7 @@ pub async fn login(house: &Arc<House>, stream: Stream, address: String, id: u64)
 
 /// What is known of a client so far, for the log.
 struct Told {
-    address: String,
+    ends: Ends,
     id: u64,
     user: String,
     database: String,
@@ -383,11 +384,11 @@ fn welcome(house: &Arc<House>, mut talk: Talk, wish: &Wish, admitted: Admitted, 
     let asked_to_flush = false;
     let conversation =
         Conversation { stream, session, to_server, to_client, entry, limit, asked_to_flush, reader, witness };
-    let who = Who { id: told.id, address: told.address.as_str().into(), since: Instant::now() };
+    let who = Who { id: told.id, ends: Box::new(told.ends), since: Instant::now() };
     if global.log_connections {
-        let Told { id, user, database, address } = told;
+        let Told { id, user, database, ends } = told;
         let tls = conversation.stream.is_tls();
-        tracing::info!(client = id, database, user, address, tls, "login attempt: accepted");
+        tracing::info!(client = id, database, user, address = %ends, tls, "login attempt: accepted");
     }
     Box::new(Client::new(conversation, Arc::clone(house), backed, who, mode, present))
 }

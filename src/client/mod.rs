@@ -24,6 +24,7 @@ pub use house::House;
 use crate::cluster::backends::Backed;
 use crate::config::PoolMode;
 use crate::error::{Error, Kind, Side};
+use crate::net::ends::Ends;
 use crate::pool::{Lease, Seat, home};
 use crate::server::{Server, cleanup};
 use crate::session::Ddl;
@@ -54,7 +55,7 @@ pub struct Client {
 /// For logs.
 pub struct Who {
     pub id: u64,
-    pub address: Box<str>,
+    pub ends: Box<Ends>,
     pub since: Instant,
 }
 
@@ -203,13 +204,13 @@ impl Client {
             let farewell = poll_fn(|cx| self.conversation.poll_farewell(cx));
             let _ = tokio::time::timeout(FAREWELL, farewell).await;
         }
-        let Who { id, address, since } = &self.who;
+        let Who { id, ends, since } = &self.who;
         let (database, user) = self.present.names();
         let pin = self.conversation.session.pin().map(|pin| pin.label());
         let global = self.house.backends.ground();
         if global.config.global.log_disconnections {
             let age = since.elapsed().as_secs();
-            tracing::info!(client = id, database, user, address, pin, "closing because: {reason} (age={age}s)");
+            tracing::info!(client = id, database, user, address = %ends, pin, "closing because: {reason} (age={age}s)");
         }
     }
 }

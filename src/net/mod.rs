@@ -1,6 +1,7 @@
-//! Sockets and what is read from them: streams, buffers, listeners, TLS.
+//! Sockets and what is read from them: streams, buffers, listeners, TLS, and who is at the other end.
 
 pub mod buffer;
+pub mod ends;
 pub mod listen;
 pub mod pipe;
 pub mod stream;

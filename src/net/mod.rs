@@ -4,6 +4,7 @@ pub mod buffer;
 pub mod ends;
 pub mod listen;
 pub mod pipe;
+pub mod proxy_protocol;
 pub mod stream;
 pub mod talk;
 pub mod tls;

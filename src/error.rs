@@ -86,6 +86,8 @@ kinds! {
     Internal: "XX000" FATAL "internal" "bouncer config error";
     MaxClients: "53300" FATAL "max_client_conn" "no more connections allowed (max_client_conn)";
     MessageTooLarge: "08P01" FATAL "message_too_large" "message is larger than max_packet_size";
+    /// No line of auth_hba_file fits the client.
+    NoAuthMethod: "28000" FATAL "no_auth_method" "no authentication method is found";
     NoDatabase: "3D000" FATAL "no_database" "no such database: {}";
     NoPrimary: "57P03" FATAL "no_primary" "query_wait_timeout: no server of this database is a primary";
     NoServer: "57P03" FATAL "no_server" "query_wait_timeout: {}";
@@ -94,6 +96,7 @@ kinds! {
     OldProtocol: "0A000" FATAL "old_protocol" "unsupported frontend protocol: server supports 3.0 to 3.2";
     /// What was under way at a server's loss may have been committed.
     OutcomeUnknown: "08007" ERROR "outcome_unknown" "server conn crashed? whether the transaction was committed is not known";
+    PeerAuth: "28000" FATAL "peer_auth" "unix socket login rejected";
     PreparedTooMany: "53200" ERROR "prepared_too_many" "too many prepared statements: the limit of a client is reached";
     Protocol: "08P01" FATAL "protocol" "protocol violation: {}";
     QueryTimeout: "57014" FATAL "query_timeout" "query timeout";

@@ -105,6 +105,11 @@ impl Rules {
             .find(|rule| rule.kind.fits(from) && rule.databases.hold(database, user) && rule.users.hold(user, database))
     }
 
+    /// The first line with this method.
+    pub fn first_of(&self, method: Method) -> Option<usize> {
+        self.0.iter().find(|rule| rule.method == method).map(|rule| rule.line)
+    }
+
     /// The lines that need a map, with its name.
     pub fn maps(&self) -> impl Iterator<Item = (usize, &str)> {
         self.0.iter().filter_map(|rule| Some((rule.line, rule.map.as_deref()?)))

@@ -1,52 +1,157 @@
-//! Proving who a client is, by the method that `auth_type` and the stored secret lead to.
+//! Proving who a client is, by the method that `auth_type` or a line of `auth_hba_file`, and the stored secret, lead to.
 //!
 //! A wrong password looks the same in time and text whether or not the user exists: an unknown user goes through the
 //! same exchange with a verifier that nothing matches.
 
 use std::sync::Arc;
 
-use super::house::{House, random};
+use super::house::{Doors, House, random};
+use crate::auth::hba::{self, Method};
 use crate::auth::scram::{self, Binding, Keys};
 use crate::auth::{Refusal, Secret, md5};
 use crate::config::AuthType;
 use crate::error::{Error, Kind, Side};
+use crate::net::ends::Ends;
 use crate::net::stream::Stream;
 use crate::net::talk::{Fault, Message, Talk};
 use crate::net::tls;
 use crate::server::login::nonce;
 use crate::wire::{encode, frame, front};
 
-/// Asks for and checks a proof. SCRAM teaches the keys with which a server of the same verifier can be logged in to.
-pub async fn authenticate(house: &House, talk: &mut Talk, user: &str) -> Result<Option<Keys>, Error> {
+/// Who a client says it is.
+pub struct Claim<'a> {
+    /// As the config names it, or as the client made it up.
+    pub database: &'a str,
+    pub user: &'a str,
+    pub ends: &'a Ends,
+}
+
+/// What a login teaches about logging in to servers as this user.
+#[derive(Default)]
+pub struct Lesson {
+    /// Of a verified SCRAM exchange: they fit a server with the same verifier.
+    pub keys: Option<Keys>,
+    /// What `auth_query` found.
+    pub secret: Option<Secret>,
+}
+
+/// What is asked of a client.
+enum Asked<'a> {
+    Nothing,
+    /// The map of auth_ident_file that helps.
+    Certificate(Option<&'a str>),
+    Peer(Option<&'a str>),
+    Known,
+    Md5,
+    Plain,
+    Scram,
+}
+
+/// Asks for and checks a proof.
+pub async fn authenticate(house: &House, talk: &mut Talk, claim: &Claim<'_>) -> Result<Lesson, Error> {
     let ground = house.backends.ground();
-    let secret = ground.userlist.secret(user);
-    match ground.config.global.auth_type {
-        AuthType::Any => Ok(None),
-        AuthType::Trust if secret.is_some() => Ok(None),
-        AuthType::Trust => Err(Error::new(Kind::TrustAuth, Side::Client)),
-        AuthType::Cert => certificate(house, &talk.stream, user).map(|()| None),
-        AuthType::Plain => plain(house, talk, user, secret).await.map(|()| None),
-        AuthType::Md5 if !matches!(secret, Some(Secret::Scram(_))) => {
-            md5_exchange(talk, user, secret).await.map(|()| None)
+    let doors = house.doors();
+    let asked = asked(ground.config.global.auth_type, &doors, &talk.stream, claim)?;
+    if matches!(asked, Asked::Nothing) {
+        return Ok(Lesson::default());
+    }
+    let found = match ground.userlist.secret(claim.user) {
+        Some(_) => None,
+        None => house.backends.look_up(claim.database, claim.user).await?,
+    };
+    let secret = ground.userlist.secret(claim.user).or(found.as_ref());
+    let proof = match asked {
+        Asked::Nothing => Ok(None),
+        Asked::Known if secret.is_some() => Ok(None),
+        Asked::Known => Err(Error::new(Kind::TrustAuth, Side::Client)),
+        Asked::Certificate(map) => certificate(&doors, &talk.stream, claim.user, map).map(|()| None),
+        Asked::Peer(map) => peer(&doors, claim, map).map(|()| None),
+        Asked::Plain => plain(house, talk, claim.user, secret).await.map(|()| None),
+        Asked::Md5 if !shows_scram(house, claim, secret) => md5_exchange(talk, claim.user, secret).await.map(|()| None),
+        Asked::Md5 | Asked::Scram => sasl(house, talk, claim.user, secret).await.map(Some),
+    };
+    if proof.as_ref().is_err_and(|error| error.kind == Kind::AuthFailed) {
+        house.backends.doubt(claim.database, claim.user);
+    }
+    proof.map(|keys| Lesson { keys, secret: found })
+}
+
+/// The method. With auth_type hba it is that of the first line that fits.
+fn asked<'a>(auth_type: AuthType, doors: &'a Doors, stream: &Stream, claim: &Claim<'_>) -> Result<Asked<'a>, Error> {
+    match auth_type {
+        AuthType::Any => return Ok(Asked::Nothing),
+        AuthType::Cert => return Ok(Asked::Certificate(Some(CERT_MAP))),
+        AuthType::Md5 => return Ok(Asked::Md5),
+        AuthType::Plain => return Ok(Asked::Plain),
+        AuthType::ScramSha256 => return Ok(Asked::Scram),
+        AuthType::Trust => return Ok(Asked::Known),
+        AuthType::Hba => {}
+    }
+    let from = match claim.ends {
+        Ends::Unix { .. } => hba::From::Unix,
+        Ends::Tcp { from, .. } => hba::From::Tcp { address: from.ip(), tls: stream.is_tls() },
+    };
+    let rule = doors.hba.find(from, claim.database, claim.user);
+    let rule =
+        rule.ok_or_else(|| Error::new(Kind::NoAuthMethod, Side::Client).because("no line of auth_hba_file fits"))?;
+    tracing::debug!(user = claim.user, "line {} of auth_hba_file decides", rule.line);
+    Ok(match rule.method {
+        Method::Cert => Asked::Certificate(rule.map.as_deref()),
+        Method::Md5 => Asked::Md5,
+        Method::Password => Asked::Plain,
+        Method::Peer => Asked::Peer(rule.map.as_deref()),
+        Method::ScramSha256 => Asked::Scram,
+        Method::Trust => Asked::Known,
+        Method::Reject => {
+            let line = format!("line {} of auth_hba_file", rule.line);
+            return Err(Error::new(Kind::AuthMethod, Side::Client).because(line));
         }
-        AuthType::Md5 | AuthType::ScramSha256 => sasl(house, talk, user, secret).await.map(Some),
+    })
+}
+
+/// Under md5 a SCRAM verifier is checked by SCRAM; an unknown user is asked as the known ones are.
+fn shows_scram(house: &House, claim: &Claim<'_>, secret: Option<&Secret>) -> bool {
+    match secret {
+        Some(secret) => matches!(secret, Secret::Scram(_)),
+        None => house.backends.looks_up(claim.database) && house.backends.lookups.shows_scram(),
     }
 }
 
-/// The common name or an alternative name of the client's certificate is the user, or the ident map `pgweir` says so.
-fn certificate(house: &House, stream: &Stream, user: &str) -> Result<(), Error> {
+/// The common name or an alternative name of the client's certificate is the user, or the map says so.
+fn certificate(doors: &Doors, stream: &Stream, user: &str, map: Option<&str>) -> Result<(), Error> {
     let Stream::TlsFromClient(stream) = stream else { return Err(Error::new(Kind::TlsRequired, Side::Client)) };
     let found = tls::client_names(stream).unwrap_or_default();
-    let doors = house.doors();
     let mut names = found.common_name.iter().chain(&found.dns);
-    match names.any(|name| name == user || doors.names.allows(CERT_MAP, name, user)) {
+    match names.any(|name| name == user || map.is_some_and(|map| doors.names.allows(map, name, user))) {
         true => Ok(()),
         false => Err(Error::new(Kind::CertAuth, Side::Client)),
     }
 }
 
-/// The map of `auth_ident_file` that certificates are looked up in.
+/// The map of `auth_ident_file` in which certificates are looked up where no line of auth_hba_file names one.
 const CERT_MAP: &str = "cert";
+
+/// The account of the process at the other end of a unix socket is the user, or the map says so.
+fn peer(doors: &Doors, claim: &Claim<'_>, map: Option<&str>) -> Result<(), Error> {
+    let refused = |why: &str| Err(Error::new(Kind::PeerAuth, Side::Client).because(why));
+    let Ends::Unix { uid: Some(uid), .. } = claim.ends else { return refused("the kernel does not tell who it is") };
+    let Some(account) = account(*uid) else { return refused("no account has its user id") };
+    let allowed = match map {
+        Some(map) => doors.names.allows(map, &account, claim.user),
+        None => account == claim.user,
+    };
+    if allowed { Ok(()) } else { refused(&format!("it is {account}")) }
+}
+
+/// The account of that number in /etc/passwd.
+fn account(uid: u32) -> Option<String> {
+    let file = std::fs::read_to_string("/etc/passwd").ok()?;
+    file.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let (name, _, number) = (fields.next()?, fields.next()?, fields.next()?);
+        (number.parse() == Ok(uid)).then(|| name.to_owned())
+    })
+}
 
 async fn plain(house: &House, talk: &mut Talk, user: &str, secret: Option<&Secret>) -> Result<(), Error> {
     encode::authentication(&mut talk.out, 3, &[]);

@@ -11,7 +11,7 @@ use tokio::sync::watch;
 use super::entry::{Entries, Timeouts};
 use super::interner::Interner;
 use crate::auth::scram::Verifier;
-use crate::auth::{Secret, names};
+use crate::auth::{Secret, hba, names};
 use crate::cluster::backends::{Backed, Backends, Ground};
 use crate::config::FailoverError;
 use crate::control::Phase;
@@ -25,6 +25,8 @@ const ITERATIONS: u32 = 4096;
 /// What clients are let in by; replaced whole by a reload.
 pub struct Doors {
     pub acceptor: Option<Acceptor>,
+    /// Looked at where auth_type is hba.
+    pub hba: hba::Rules,
     pub names: names::Map,
 }
 

@@ -5,12 +5,13 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Instant;
 
-use super::authenticate::authenticate;
+use super::authenticate::{Claim, Lesson, authenticate};
 use super::entry::Entry;
 use super::house::{House, Present, random};
 use super::reader::Reader;
 use super::relay::Conversation;
-use super::{Client, Who, cancel};
+use super::wish::Wish;
+use super::{Client, Who, announced, cancel};
 use crate::cluster::backend::Reported;
 use crate::cluster::backends::Backed;
 use crate::config::{PoolMode, SslMode};
@@ -23,23 +24,11 @@ use crate::net::talk::{Fault, Talk};
 use crate::pool::{Checkout, Seat};
 use crate::server::Server;
 use crate::server::login::followed;
-use crate::session::settings::{self, Settings};
-use crate::session::wishes::Wishes;
+use crate::session::settings;
 use crate::session::{Origin, Session};
 use crate::wire::backend::TxStatus;
 use crate::wire::startup::{self, Packet};
 use crate::wire::{encode, frame};
-
-/// What the startup packet asked for.
-struct Wish {
-    user: String,
-    database: String,
-    /// Settings of the session: startup parameters and `options`.
-    settings: Settings,
-    /// `pgweir.*`: they concern the proxy, and no server.
-    wishes: Wishes,
-    version: u32,
-}
 
 /// How a connection's first packets end.
 enum Opened {
@@ -95,10 +84,14 @@ async fn let_in(
     told: &mut Told,
     present: Present,
 ) -> Result<Option<Box<Client>>, Error> {
-    let Opened::Startup(mut talk, wish) = open(house, stream).await? else { return Ok(None) };
+    let mut stream = stream;
+    let Some(ends) = announced::ends(house, &mut stream, told.ends).await? else { return Ok(None) };
+    told.ends = ends;
+    let Opened::Startup(mut talk, mut wish) = open(house, stream).await? else { return Ok(None) };
+    wish.add_host(house, &told.ends);
     told.user.clone_from(&wish.user);
     told.database.clone_from(&wish.database);
-    match admit(house, &mut talk, &wish, present).await {
+    match admit(house, &mut talk, &wish, &told.ends, present).await {
         Ok(admitted) => Ok(Some(welcome(house, talk, &wish, admitted, told))),
         Err(error) => Err(refuse(&mut talk, error).await),
     }
@@ -147,7 +140,7 @@ async fn open(house: &Arc<House>, stream: Stream) -> Result<Opened, Error> {
             }
             Ok(Packet::Startup(packet)) => {
                 negotiate(&mut talk, &packet);
-                return match wish(house, &packet).and_then(|wish| check_tls(house, &talk).map(|()| wish)) {
+                return match Wish::parse(house, &packet).and_then(|wish| check_tls(house, &talk).map(|()| wish)) {
                     Ok(wish) => Ok(Opened::Startup(talk, wish)),
                     Err(error) => Err(refuse(&mut talk, error).await),
                 };
@@ -216,54 +209,6 @@ fn negotiate(talk: &mut Talk, packet: &startup::Startup<'_>) {
     }
 }
 
-/// The parameters of a startup packet. Whatever is not ours to understand is a setting of the session.
-fn wish(house: &House, packet: &startup::Startup<'_>) -> Result<Wish, Error> {
-    let ground = house.backends.ground();
-    let ignored = |name: &str| ground.config.global.ignore_startup_parameters.iter().any(|known| known == name);
-    let (mut user, mut database) = (String::new(), String::new());
-    let (mut wanted, mut wishes) = (Settings::default(), Wishes::default());
-    for (name, value) in packet.parameters() {
-        let text = |bytes| std::str::from_utf8(bytes).map_err(|_| Error::protocol("a startup parameter is not UTF-8"));
-        let (name, value) = (text(name)?, text(value)?);
-        match name {
-            "user" => value.clone_into(&mut user),
-            "database" => value.clone_into(&mut database),
-            "replication" if !matches!(value, "false" | "off" | "no" | "0") => {
-                return Err(Error::new(Kind::Replication, Side::Client));
-            }
-            "replication" => {}
-            _ if name.starts_with("_pq_.") || ignored(name) => {}
-            "options" => {
-                let found = startup::options(value.as_bytes());
-                let found = found.map_err(|word| Error::new(Kind::StartupParameter, Side::Client).about(&word))?;
-                for (name, value) in found.iter().filter(|(name, _)| !ignored(name)) {
-                    set(&mut wanted, &mut wishes, name, value)?;
-                }
-            }
-            // A parameter of its own wins over one in `options`, as it comes later in PostgreSQL too.
-            _ => set(&mut wanted, &mut wishes, name, value)?,
-        }
-    }
-    if user.is_empty() {
-        return Err(Error::new(Kind::NoUser, Side::Client));
-    }
-    if database.is_empty() {
-        database.clone_from(&user);
-    }
-    Ok(Wish { user, database, settings: wanted, wishes, version: packet.spoken() })
-}
-
-/// A setting of the session, or one of ours.
-fn set(wanted: &mut Settings, wishes: &mut Wishes, name: &str, value: &str) -> Result<(), Error> {
-    let Some(own) = name.get(..7).filter(|prefix| prefix.eq_ignore_ascii_case("pgweir.")).and(name.get(7..)) else {
-        wanted.set(name, settings::canonical(name, value));
-        return Ok(());
-    };
-    let change = Wishes::change(own, value);
-    wishes.apply(change.map_err(|expected| Error::new(Kind::StartupParameter, Side::Client).about(expected))?);
-    Ok(())
-}
-
 /// A client that proved who it is, with its pool and what servers report there.
 struct Admitted {
     backed: Arc<Backed>,
@@ -271,7 +216,13 @@ struct Admitted {
     present: Present,
 }
 
-async fn admit(house: &Arc<House>, talk: &mut Talk, wish: &Wish, mut present: Present) -> Result<Admitted, Error> {
+async fn admit(
+    house: &Arc<House>,
+    talk: &mut Talk,
+    wish: &Wish,
+    ends: &Ends,
+    mut present: Present,
+) -> Result<Admitted, Error> {
     if *house.phase.borrow() > Phase::Running {
         return Err(Error::new(Kind::ShuttingDown, Side::Proxy));
     }
@@ -279,7 +230,8 @@ async fn admit(house: &Arc<House>, talk: &mut Talk, wish: &Wish, mut present: Pr
     if limit != 0 && house.clients() > limit {
         return Err(Error::new(Kind::MaxClients, Side::Client));
     }
-    let keys = authenticate(house, talk, &wish.user).await?;
+    let claim = Claim { database: &wish.database, user: &wish.user, ends };
+    let Lesson { keys, secret } = authenticate(house, talk, &claim).await?;
     encode::authentication(&mut talk.out, 0, &[]);
     let mut entered = false;
     loop {
@@ -289,8 +241,10 @@ async fn admit(house: &Arc<House>, talk: &mut Talk, wish: &Wish, mut present: Pr
         if !std::mem::replace(&mut entered, true) {
             present.enter(&wish.database, &wish.user)?;
         }
-        if let Some(keys) = keys.clone().filter(|_| backed.backend.credentials.user == wish.user) {
-            backed.backend.credentials.learn(keys);
+        let credentials = &backed.backend.credentials;
+        if credentials.user == wish.user {
+            secret.iter().for_each(|secret| credentials.hear(secret.clone()));
+            keys.iter().for_each(|keys| credentials.learn(keys.clone()));
         }
         match reported(&backed).await {
             Ok(reported) => return Ok(Admitted { backed, reported, present }),

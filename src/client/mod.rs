@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+mod announced;
 pub mod authenticate;
 pub mod cancel;
 pub mod entry;
@@ -18,6 +19,7 @@ pub mod relay;
 mod standby;
 mod transact;
 pub mod verdicts;
+mod wish;
 
 pub use house::House;
 

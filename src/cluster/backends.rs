@@ -9,6 +9,7 @@ use parking_lot::{Mutex, RwLock};
 use tokio::sync::watch;
 
 use super::backend::{Backend, Behind, Recipe};
+use super::lookup::Lookups;
 use super::split::{Split, Witness};
 use super::splits::Watches;
 use super::watched::Watch;
@@ -72,6 +73,8 @@ pub struct Backends {
     clusters: Mutex<Vec<(Watch, Arc<Cluster>)>>,
     pub(super) sight: Sight,
     pub(super) catalogs: Mutex<Watches>,
+    /// Secrets that servers told.
+    pub lookups: Lookups,
     /// Held while a pool is added, so that none misses a RESUME.
     paused: Mutex<bool>,
 }
@@ -94,6 +97,7 @@ impl Backends {
             clusters: Mutex::default(),
             sight: Sight::default(),
             catalogs: Mutex::default(),
+            lookups: Lookups::default(),
             paused: Mutex::new(false),
         });
         backends.note_splits(&config);
@@ -139,7 +143,11 @@ impl Backends {
         found
     }
 
-    fn is_current(&self, ground: &Ground) -> bool {
+    pub(super) fn me(&self) -> Option<Arc<Backends>> {
+        self.me.upgrade()
+    }
+
+    pub(super) fn is_current(&self, ground: &Ground) -> bool {
         Arc::ptr_eq(&ground.config, &self.ground.read().config)
     }
 
@@ -154,11 +162,7 @@ impl Backends {
             reported: watch::Sender::new(None),
             all: Weak::clone(&self.me),
         });
-        let serving = match (&database.target, &cluster) {
-            (_, Some(cluster)) => cluster.serving(),
-            (Target::Hosts { load_balance, .. }, None) => Serving::Any { balance: *load_balance },
-            (Target::Servers(_), None) => Serving::Nobody,
-        };
+        let serving = serving(database, cluster.as_deref());
         let caps: Vec<_> =
             addresses(database).into_iter().map(|address| self.caps(ground, name, database, user, address)).collect();
         let (witness, split) = self.split(ground, name, database, &backend, &caps);
@@ -232,6 +236,7 @@ impl Backends {
         for (_, backed) in self.pools.all() {
             backed.pools().for_each(|pool| pool.tend());
         }
+        self.lookups.tend();
     }
 
     /// Forgets pools that clients brought into being by names of their own choice (`*`), once they hold no connection
@@ -246,6 +251,7 @@ impl Backends {
         let wanted = watches(&config);
         self.clusters.lock().retain(|(watch, cluster)| wanted.contains(watch) || Arc::strong_count(cluster) > 1);
         self.sight.books.sweep();
+        self.lookups.sweep();
         self.sweep_catalogs();
         self.gauges.lock().retain(|_, gauge| Arc::strong_count(gauge) > 1);
     }
@@ -285,6 +291,7 @@ impl Backends {
                 }
             }
         }
+        self.lookups.clear();
         self.watch_all();
         self.note_splits(&ground.config);
     }
@@ -320,7 +327,16 @@ fn redefined(name: &str, old: (&Ground, &Database), new: (&Ground, &Database), u
     of(old) != of(new) || old.0.server_tls != new.0.server_tls
 }
 
-fn addresses(database: &Database) -> Vec<&Address> {
+/// Which servers a new pool lends connections to.
+pub(super) fn serving(database: &Database, cluster: Option<&Cluster>) -> Serving {
+    match (&database.target, cluster) {
+        (_, Some(cluster)) => cluster.serving(),
+        (Target::Hosts { load_balance, .. }, None) => Serving::Any { balance: *load_balance },
+        (Target::Servers(_), None) => Serving::Nobody,
+    }
+}
+
+pub(super) fn addresses(database: &Database) -> Vec<&Address> {
     match &database.target {
         Target::Hosts { servers, .. } => servers.iter().collect(),
         Target::Servers(servers) => servers.iter().map(|listed| &listed.address).collect(),

@@ -61,13 +61,19 @@ fn http(reader: &mut Reader<'_>, row: &Row, global: &Global) {
 }
 
 fn logins(reader: &mut Reader<'_>, row: &Row, global: &Global) {
-    if !row.is_sound(&["auth_type", "auth_file", "client_tls_sslmode", "client_tls_ca_file"]) {
+    let keys = ["auth_type", "auth_file", "auth_user", "auth_hba_file", "client_tls_sslmode", "client_tls_ca_file"];
+    if !row.is_sound(&keys) {
         return;
     }
     match global.auth_type {
-        AuthType::Md5 | AuthType::Plain | AuthType::ScramSha256 if global.auth_file.is_none() => {
+        AuthType::Md5 | AuthType::Plain | AuthType::ScramSha256
+            if global.auth_file.is_none() && global.auth_user.is_none() =>
+        {
             let expected = format!("expected a file of users: auth_type is {}", global.auth_type);
             reader.blame(row, "auth_file", expected);
+        }
+        AuthType::Hba if global.auth_hba_file.is_none() => {
+            reader.blame(row, "auth_hba_file", "expected a file: auth_type is hba");
         }
         AuthType::Cert if global.client_tls.sslmode != SslMode::VerifyFull => {
             let expected = "expected client_tls_sslmode = \"verify-full\" (and a CA) beside auth_type cert";

@@ -45,6 +45,7 @@ words! {
     AuthType {
         Any = "any",
         Cert = "cert",
+        Hba = "hba",
         Md5 = "md5",
         Plain = "plain",
         ScramSha256 = "scram-sha-256",

@@ -3,10 +3,11 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::auth::hba::{self, Method};
 use crate::auth::{Flaw, Userlist, names};
 use crate::client::house::Doors;
 use crate::cluster::backends::Ground;
-use crate::config::{self, Config, Outside, Problem, Tls};
+use crate::config::{self, Config, Global, Outside, Problem, SslMode, Tls};
 use crate::net::tls::{Acceptor, Connector};
 
 /// A config and what was built from the files that it names.
@@ -74,6 +75,7 @@ fn build(path: &Path, before: Option<&Ground>) -> Outcome {
     let global = &parsed.config.global;
     let userlist = read_list(global.auth_file.as_deref(), Userlist::parse, &mut problems);
     let names = read_list(global.auth_ident_file.as_deref(), names::Map::parse, &mut problems);
+    let hba = rules(global, &names, &mut problems);
     let acceptor = Acceptor::build(&global.client_tls).map_err(|fault| (fault, "client_tls_sslmode"));
     let server_tls = match before.filter(|before| same_files(before, &global.server_tls)) {
         Some(before) => Ok(before.server_tls.clone()),
@@ -88,7 +90,7 @@ fn build(path: &Path, before: Option<&Ground>) -> Outcome {
                 server_tls,
                 server_tls_stamp: stamp,
             };
-            let doors = Doors { acceptor, names };
+            let doors = Doors { acceptor, hba, names };
             Outcome::Loaded(Box::new(Loaded { path: path.to_owned(), ground, doors, warnings: parsed.warnings }))
         }
         (acceptor, server_tls) => {
@@ -118,6 +120,23 @@ fn read_list<T: Default>(
         problems.extend(flaws.into_iter().map(|flaw| problem(path, flaw.line, "line", flaw.expected)));
         T::default()
     })
+}
+
+/// The lines of auth_hba_file; and that what they need is there: maps, and certificates.
+fn rules(global: &Global, names: &names::Map, problems: &mut Vec<Problem>) -> hba::Rules {
+    let Some(file) = &global.auth_hba_file else { return hba::Rules::default() };
+    let include = |path: &Path| Machine.read(path);
+    let rules = read_list(Some(file), |text| hba::Rules::parse(file, text, &include), problems);
+    if global.client_tls.sslmode < SslMode::VerifyCa
+        && let Some(line) = rules.first_of(Method::Cert)
+    {
+        let expected = "client_tls_sslmode verify-ca or verify-full, so that clients are asked for a certificate";
+        problems.push(problem(file, line, "cert", expected.to_owned()));
+    }
+    for (line, map) in rules.maps().filter(|(_, map)| !names.defines(map)) {
+        problems.push(problem(file, line, "map", format!("a map of auth_ident_file; it has none named {map:?}")));
+    }
+    rules
 }
 
 fn problem(file: &Path, line: usize, key: &str, expected: String) -> Problem {

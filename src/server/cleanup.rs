@@ -61,7 +61,7 @@ async fn finish(talk: &mut Talk, server: &mut Server) -> Option<Settled> {
 
 /// The stream, taken out of the server for the conversation. If that is cut short the server is left with a closed
 /// one, and its lease closes it.
-fn borrowed(server: &mut Server) -> Option<Stream> {
+pub fn borrowed(server: &mut Server) -> Option<Stream> {
     let (closed, _) = tokio::net::UnixStream::pair().ok()?;
     Some(std::mem::replace(&mut server.stream, Stream::Unix(closed)))
 }

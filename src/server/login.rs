@@ -24,17 +24,34 @@ pub struct Credentials {
     pub secret: Secret,
     /// Learned from a client's verified login, or derived from the password once: what PBKDF2 yields for a salt.
     keys: Mutex<Option<Keys>>,
+    /// What a server told (`auth_query`) of a user whom auth_file does not have.
+    told: Mutex<Option<Secret>>,
 }
 
 impl Credentials {
     pub fn new(user: &str, secret: Secret) -> Credentials {
-        Credentials { user: user.to_owned(), secret, keys: Mutex::new(None) }
+        Credentials { user: user.to_owned(), secret, keys: Mutex::new(None), told: Mutex::new(None) }
     }
 
     /// What a client's login taught; a password that we have needs no teaching.
     pub fn learn(&self, keys: Keys) {
         if !matches!(self.secret, Secret::Plain(_)) {
             *self.keys.lock() = Some(keys);
+        }
+    }
+
+    /// The secret of a user whom auth_file does not have.
+    pub fn hear(&self, secret: Secret) {
+        if self.secret == Secret::Missing {
+            *self.told.lock() = Some(secret);
+        }
+    }
+
+    /// What there is to prove ourselves with.
+    fn secret(&self) -> Secret {
+        match &self.secret {
+            Secret::Missing => self.told.lock().clone().unwrap_or(Secret::Missing),
+            secret => secret.clone(),
         }
     }
 
@@ -49,7 +66,7 @@ impl Credentials {
         if let Some(keys) = known.as_ref().filter(|keys| keys.fits(iterations, salt)) {
             return Ok(keys.clone());
         }
-        match &self.secret {
+        match &self.secret() {
             Secret::Plain(password) => {
                 let keys = Keys::derive(password, salt, iterations);
                 *self.keys.lock() = Some(keys.clone());
@@ -151,14 +168,14 @@ async fn authenticate(plan: &Plan, talk: &mut Talk, binding: Binding, tls: bool)
         match request(&message)? {
             Authentication::Ok => return Ok(()),
             Authentication::CleartextPassword => {
-                let Secret::Plain(password) = &plan.credentials.secret else {
+                let Secret::Plain(password) = plan.credentials.secret() else {
                     return Err(refused("wrong password type: the server asks for a plain password"));
                 };
                 encode::password(&mut talk.out, password.as_bytes());
                 talk.flush().await.map_err(lost)?;
             }
             Authentication::Md5Password { salt } => {
-                let hash = match &plan.credentials.secret {
+                let hash = match &plan.credentials.secret() {
                     Secret::Plain(password) => md5::hash(&plan.credentials.user, password),
                     Secret::Md5(hash) => *hash,
                     _ => return Err(refused("wrong password type: the server asks for md5")),

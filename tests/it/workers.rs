@@ -8,6 +8,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 
 use pgweir::client::{Client, House, login};
 use pgweir::control::Phase;
+use pgweir::net::ends::Ends;
 use pgweir::net::stream::Stream;
 use pgweir::pool::home::{self, Calls, Home};
 use pgweir::serve::load::{self, Outcome};
@@ -32,7 +33,8 @@ async fn a_client_goes_from_worker_to_worker(pg: Servers) {
         let house = house(&pg);
         async move {
             let (socket, _) = listener.accept().await.expect("the client");
-            login::login(&house, Stream::Tcp(socket), "test".to_owned(), 1).await.expect("a login")
+            let ends = Ends::Unix { uid: None, pid: None };
+            login::login(&house, Stream::Tcp(socket), ends, 1).await.expect("a login")
         }
     };
     let threads = [

@@ -26,6 +26,7 @@ pub struct Setup {
     primary: u16,
     password: String,
     environment: Vec<(String, String)>,
+    files: Vec<(String, String)>,
 }
 
 impl Setup {
@@ -48,6 +49,7 @@ impl Setup {
             primary,
             password: password.to_owned(),
             environment: Vec::new(),
+            files: Vec::new(),
         }
     }
 
@@ -83,8 +85,22 @@ impl Setup {
         self
     }
 
-    /// The file's text. Server connections carry `tag` as their application_name until a client brings its own.
-    fn text(&self, port: u16, tag: &str) -> String {
+    /// A file beside the config.
+    pub fn file(mut self, name: &str, text: &str) -> Setup {
+        self.files.push((name.to_owned(), text.to_owned()));
+        self
+    }
+
+    fn write_files(&self, dir: &std::path::Path) {
+        std::fs::write(dir.join("userlist.txt"), &self.users).expect("the user list is written");
+        for (name, text) in &self.files {
+            std::fs::write(dir.join(name), text).expect("a file is written");
+        }
+    }
+
+    /// The file's text. Server connections carry `tag` as their application_name until a client brings its own. `{dir}`
+    /// stands for the proxy's directory.
+    fn text(&self, port: u16, tag: &str, dir: &std::path::Path) -> String {
         let defaults = [
             ("listen_addr", "\"127.0.0.1\"".to_owned()),
             ("listen_port", port.to_string()),
@@ -103,7 +119,7 @@ impl Setup {
             let application_name = [("application_name", format!("\"{tag}\""))];
             push(&mut text, lines, &[target, &application_name].concat());
         }
-        text + "\n" + &self.rest
+        (text + "\n" + &self.rest).replace("{dir}", &dir.display().to_string())
     }
 
     /// Starts it and waits until it serves.
@@ -127,8 +143,8 @@ impl Setup {
         let dir = std::env::temp_dir().join(format!("pgweir-{tag}"));
         std::fs::create_dir(&dir).expect("the directory is new");
         let port = free_ports(PORT_BASE, 1).expect("a port is free")[0];
-        std::fs::write(dir.join("userlist.txt"), &self.users).expect("the user list is written");
-        std::fs::write(dir.join(CONFIG), self.text(port, &tag)).expect("the config is written");
+        self.write_files(&dir);
+        std::fs::write(dir.join(CONFIG), self.text(port, &tag, &dir)).expect("the config is written");
         let log = File::create(dir.join(LOG)).expect("the log is made");
         let mut command = Command::new(program());
         command.arg("run").arg(dir.join(CONFIG)).current_dir(&dir).stdin(Stdio::null());
@@ -222,8 +238,9 @@ impl Proxy {
 
     /// Writes a new config with the same port and tag, and the user list.
     pub fn rewrite(&mut self, setup: Setup) {
-        std::fs::write(self.dir.join("userlist.txt"), &setup.users).expect("the user list is written");
-        std::fs::write(self.config_file(), setup.text(self.port, &self.tag)).expect("the config is written");
+        setup.write_files(&self.dir);
+        let text = setup.text(self.port, &self.tag, &self.dir);
+        std::fs::write(self.config_file(), text).expect("the config is written");
         self.setup = setup;
     }
 

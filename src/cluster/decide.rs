@@ -48,6 +48,8 @@ struct Fact {
     failures: u32,
     doubted: bool,
     asked: bool,
+    /// What is known of it was forgotten: a role alone, which may have been asked for before that, is no answer.
+    forgotten: bool,
     /// It was seen to accept writes beside another server on the same timeline.
     contested: bool,
 }
@@ -77,6 +79,14 @@ impl Decider {
         self.memory
     }
 
+    /// Nothing is known any more, not even whose copies the servers are and which timeline was the highest. The new
+    /// topology: nobody is primary until every server has said again who it is.
+    pub fn forget(&mut self) -> Option<Topology> {
+        self.facts.fill(Fact { forgotten: self.probed, ..Fact::default() });
+        (self.memory, self.recalled, self.opened, self.accepted) = (Memory::default(), false, !self.probed, None);
+        self.publish()
+    }
+
     /// There was a primary, and now there is none that answers.
     pub fn is_headless(&self) -> bool {
         self.accepted.is_some() && self.topology.primary().is_none()
@@ -85,7 +95,11 @@ impl Decider {
     /// Takes a look into account; the new topology if it changed.
     pub fn see(&mut self, node: usize, seen: Seen) -> Option<Topology> {
         let patience = self.patience;
-        self.facts.get_mut(node)?.take(seen, patience);
+        let fact = self.facts.get_mut(node)?;
+        if fact.forgotten && matches!(seen, Seen::Doubted | Seen::InRecovery(_)) {
+            return None;
+        }
+        fact.take(seen, patience);
         self.opened |= self.facts.iter().all(|fact| fact.asked);
         self.settle_system();
         self.raise_timeline();
@@ -210,7 +224,7 @@ impl Fact {
                 return;
             }
             Seen::Failed => {
-                self.asked = true;
+                (self.asked, self.forgotten) = (true, false);
                 self.failures = self.failures.saturating_add(1);
                 if self.failures >= patience {
                     (self.says, self.identity) = (Says::Nothing, Identity::default());
@@ -220,7 +234,7 @@ impl Fact {
             Seen::InRecovery(in_recovery) => (in_recovery, None),
             Seen::Is { in_recovery, identity } => (in_recovery, Some(identity)),
         };
-        (self.asked, self.failures, self.doubted) = (true, 0, false);
+        (self.asked, self.forgotten, self.failures, self.doubted) = (true, false, 0, false);
         let says = if in_recovery { Says::Recovers } else { Says::Writes };
         if self.says != says {
             // What it said of itself in one role does not hold for the next one.
@@ -454,6 +468,27 @@ mod tests {
         walk(&mut d, &[(0, of(8, false, 1), [Fenced(OtherSystem), Unknown])]);
         walk(&mut d, &[(1, of(9, false, 1), [Fenced(OtherSystem), Fenced(OtherSystem)])]);
         assert_eq!(d.memory(), memory);
+    }
+
+    #[test]
+    fn what_is_forgotten_is_asked_for_again() {
+        let mut d = fresh(&[
+            (0, w(1), [Unknown, Unknown]),
+            (1, w(2), [Fenced(Stale), Primary]),
+            (1, FAILED, [Fenced(Stale), Suspect]),
+            (1, FAILED, [Fenced(Stale), Suspect]),
+            (1, FAILED, [Fenced(Stale), Down]),
+        ]);
+        assert!(d.forget().is_some());
+        assert_eq!((roles(&d), d.memory()), (vec![Unknown, Unknown], Memory::default()));
+        // What was under way says nothing of timelines.
+        walk(&mut d, &[(0, W, [Unknown, Unknown]), (1, DOUBTED, [Unknown, Unknown])]);
+        walk(&mut d, &[(0, w(1), [Unknown, Unknown]), (1, FAILED, [Primary, Unknown])]);
+        walk(&mut d, &[(0, W, [Primary, Unknown]), (1, w(2), [Fenced(Stale), Primary])]);
+        // Restored from a copy of another system, all of them.
+        d.forget();
+        walk(&mut d, &[(1, of(8, false, 1), [Unknown, Unknown]), (0, of(8, true, 1), [Standby, Primary])]);
+        assert_eq!(d.memory(), Memory { system: Some(8), timeline: Some(1) });
     }
 
     #[test]

@@ -61,6 +61,14 @@ impl Judge {
         self.decider.memory()
     }
 
+    /// Nothing is known any more; the new topology.
+    pub fn forget(&mut self) -> Option<Topology> {
+        self.line = None;
+        self.freshness.clear();
+        self.paused.fill(false);
+        self.decider.forget()
+    }
+
     /// There was a primary, and now there is none that answers.
     pub fn is_headless(&self) -> bool {
         self.decider.is_headless()
@@ -249,6 +257,18 @@ mod tests {
         // The same node on a new timeline: restored in its place.
         j.look(1, &look(70, false, 130, Some(3)));
         assert_eq!((j.verdict(0), j.freshness().fresh(0)), (Err(Unfit::OtherTimeline), 0));
+    }
+
+    #[test]
+    fn what_is_forgotten_is_not_fresh() {
+        let mut j = pair();
+        j.forget();
+        assert_eq!((j.line(), j.freshness().fresh(1), j.memory()), (None, 0, Memory::default()));
+        assert_eq!(j.verdict(1), Err(Unfit::NotStandby));
+        j.look(0, &look(20, false, 100, Some(1)));
+        j.look(1, &look(21, true, 100, Some(1)));
+        j.look(0, &look(22, false, 100, None));
+        assert_eq!((j.verdict(1), j.freshness().fresh(1)), (Ok(()), 22));
     }
 
     #[test]

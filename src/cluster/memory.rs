@@ -56,6 +56,13 @@ impl Memories {
         self.all.push((memory, servers.to_vec()));
         true
     }
+
+    /// Of every list that has a server in common with this one. Whether there was any.
+    pub fn forget(&mut self, servers: &[String]) -> bool {
+        let before = self.all.len();
+        self.all.retain(|(_, known)| !is_shared(known, servers));
+        self.all.len() < before
+    }
 }
 
 fn is_shared(known: &[String], servers: &[String]) -> bool {

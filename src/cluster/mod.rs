@@ -256,6 +256,15 @@ impl Cluster {
         }
     }
 
+    /// What the operator asks for after a restore, an upgrade or a timeline that was given up: its system identifier and
+    /// its highest timeline are forgotten, in the state file too. Nobody is primary until every server was asked again,
+    /// which begins at once; new work waits for that.
+    pub fn forget(&self) {
+        tracing::warn!(servers = self.names.join(", "), "system identifier and timeline are forgotten, as asked for");
+        self.judged(Judge::forget);
+        (0..self.names.len()).for_each(|node| self.sampler.summon(node));
+    }
+
     fn is_known(&self, node: usize) -> bool {
         self.topology.borrow().nodes.get(node).is_some_and(|node| node.role != Role::Unknown)
     }
@@ -340,7 +349,10 @@ impl Cluster {
                 "all servers that answer are of another system identifier than the one remembered: it is accepted"
             );
         }
-        self.state.remember(&self.names, now);
+        match now == Memory::default() {
+            true => self.state.forget(&self.names),
+            false => self.state.remember(&self.names, now),
+        }
     }
 }
 

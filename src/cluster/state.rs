@@ -47,7 +47,16 @@ impl State {
     /// Inside the runtime where there is a file. One that cannot be written is an error in the log: it is no reason to
     /// serve nobody.
     pub fn remember(self: &Arc<Self>, servers: &[String], memory: Memory) {
-        if self.memories.lock().remember(servers, memory) && self.file.get().is_some() {
+        self.change(|memories| memories.remember(servers, memory));
+    }
+
+    /// The same, for what the operator wants to be forgotten.
+    pub fn forget(self: &Arc<Self>, servers: &[String]) {
+        self.change(|memories| memories.forget(servers));
+    }
+
+    fn change(self: &Arc<Self>, how: impl FnOnce(&mut Memories) -> bool) {
+        if how(&mut self.memories.lock()) && self.file.get().is_some() {
             let state = Arc::clone(self);
             tokio::task::spawn_blocking(move || state.save());
         }

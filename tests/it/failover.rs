@@ -202,6 +202,30 @@ mod room {
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_timeline_that_is_given_up_can_be_forgotten() {
+        let (room, primary, mut standby) = pair("it-forgets");
+        let path = std::env::temp_dir().join(format!("pgweir-it-forget-{}", std::process::id()));
+        let databases = format!("[databases.test1]\n{}\n", list(&[primary.port(), standby.port()]));
+        let backends = Backends::new(ground(room.password(), &databases));
+        backends.keep_state_in(&path).expect("a sound file or none");
+        let cluster = cluster(&backends, "test1");
+        until(&cluster, 1, Ok(())).await;
+        standby.promote().expect("it takes over");
+        until_roles(&cluster, [Role::Fenced(Fence::Stale), Role::Primary]).await;
+        standby.stop(Stop::Kill);
+        until_roles(&cluster, [Role::Fenced(Fence::Stale), Role::Down]).await;
+        cluster.forget();
+        until_roles(&cluster, [Role::Primary, Role::Down]).await;
+        assert_eq!(cluster.serving(), Serving::One(0));
+        let is_saved = || async { std::fs::read_to_string(&path).is_ok_and(|text| text.contains("\t1\t")) };
+        eventually("the lower timeline is written", is_saved).await;
+        // And what was forgotten wins again when it comes back.
+        standby.start().expect("it starts");
+        until_roles(&cluster, [Role::Fenced(Fence::Stale), Role::Primary]).await;
+        std::fs::remove_file(&path).expect("removed");
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn a_new_process_remembers_the_highest_timeline() {
         let (room, mut primary, mut standby) = pair("it-remembers");
         let path = std::env::temp_dir().join(format!("pgweir-it-state-{}", std::process::id()));

@@ -44,12 +44,14 @@ pub enum Order {
     TransactionTimeout,
     /// The server that works for it answers nobody any more.
     ServerLost,
+    /// Its transaction is on a standby that may have to take over.
+    Vacate,
 }
 
 /// Cancels on their way to one server; each is a connection to it. More than these would say nothing new.
 const CANCELS: usize = 4;
 
-const ORDERS: [Order; 8] = [
+const ORDERS: [Order; 9] = [
     Order::None,
     Order::CancelWait,
     Order::ClientIdle,
@@ -58,6 +60,7 @@ const ORDERS: [Order; 8] = [
     Order::QueryWait,
     Order::TransactionTimeout,
     Order::ServerLost,
+    Order::Vacate,
 ];
 
 /// The limits of one client; None: no limit.
@@ -228,13 +231,17 @@ impl Entry {
         if passed(since, limit) {
             return Some(order);
         }
-        let lost = self.state() == State::Active && self.target.lock().as_ref().is_some_and(is_lost);
-        lost.then_some(Order::ServerLost)
+        let state = self.state();
+        if !matches!(state, State::Active | State::IdleInTransaction) {
+            return None;
+        }
+        let target = self.target.lock();
+        let standing = target.as_ref()?.standing();
+        match state {
+            State::Active if standing.is_silent() || standing.is_replaced() => Some(Order::ServerLost),
+            _ => standing.is_vacated().then_some(Order::Vacate),
+        }
     }
-}
-
-fn is_lost(gate: &Arc<Gate>) -> bool {
-    gate.standing().is_silent() || gate.standing().is_replaced()
 }
 
 fn micros(epoch: Instant) -> u64 {

@@ -13,7 +13,7 @@ use crate::session::outbox::Outbox;
 use crate::session::{Frame, FromClient, Session};
 use crate::sql;
 use crate::wire::backend::TxStatus;
-use crate::wire::frame;
+use crate::wire::{encode, frame};
 
 /// How a client's time without a server ends.
 #[derive(Debug)]
@@ -174,6 +174,21 @@ impl Conversation {
             self.to_client.folded();
         }
         self.to_server.swallow(header.len);
+    }
+
+    /// Last words to a client; what cannot be sent at once is given up.
+    pub fn last_words(&mut self, error: &Error) {
+        if !self.to_client.is_mid_frame() {
+            encode::error(self.to_client.author(), error);
+        }
+    }
+
+    /// Drains what is left for the client. Cancel-safe.
+    pub fn poll_farewell(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        match self.drain_client(cx) {
+            Ok(true) | Err(_) => self.stream.poll_shutdown(cx).map(|_| ()),
+            Ok(false) => Poll::Pending,
+        }
     }
 }
 

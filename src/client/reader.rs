@@ -27,7 +27,8 @@ pub enum Loan {
     #[default]
     Whole,
     /// On the primary, a batch that reads: so many bytes of it are still to come. What stands behind them may write.
-    Reads { left: usize },
+    /// `shown`: something of the answer was, or the batch is not kept.
+    Reads { left: usize, shown: bool },
     /// On a standby: so many bytes are cleared to go there. `shown`: something of the answer was.
     Standby { left: usize, shown: bool },
 }
@@ -134,7 +135,7 @@ impl Reader {
         let declared = modes.map(|modes| session.is_read_only(&modes));
         let serializable = modes.is_some_and(|modes| modes.isolation == Some(Isolation::Serializable));
         let stay = |reason| {
-            let loan = if declared.is_some() { Loan::Whole } else { Loan::Reads { left: len } };
+            let loan = if declared.is_some() { Loan::Whole } else { Loan::Reads { left: len, shown: false } };
             Way::Primary { loan, reason }
         };
         let reason = match (declared, self.policy.mode) {
@@ -156,6 +157,7 @@ impl Reader {
         }
         let floor = self.floor(session);
         match self.find(floor) {
+            Found::Node(node) if declared.is_some() && self.split.cluster.is_vacated(node) => stay(Reason::Lost),
             Found::Node(node) => Way::Standby { node, len, begins, reason },
             Found::Primary => stay(Reason::Shared),
             Found::Stale if self.patience().is_zero() => stay(Reason::TooStale),
@@ -213,7 +215,7 @@ impl Reader {
         self.last.map_or(floor, |(_, until)| floor.max(until))
     }
 
-    /// A batch is about to run on a standby: it is kept until the answer is shown.
+    /// A batch is about to run that may have to run elsewhere: it is kept until the answer is shown.
     pub fn keep(&mut self, batch: &[u8]) {
         self.kept.take();
         if self.kept.len() < batch.len() {
@@ -232,14 +234,14 @@ impl Reader {
 
     /// A frame of this length was judged.
     pub fn took(&mut self, len: usize) {
-        if let Loan::Reads { left } | Loan::Standby { left, .. } = &mut self.loan {
+        if let Loan::Reads { left, .. } | Loan::Standby { left, .. } = &mut self.loan {
             *left = left.saturating_sub(len);
         }
     }
 
-    /// A standby's answer goes to the client from now on.
+    /// The answer goes to the client from now on.
     pub fn show(&mut self) {
-        if let Loan::Standby { shown, .. } = &mut self.loan {
+        if let Loan::Standby { shown, .. } | Loan::Reads { shown, .. } = &mut self.loan {
             *shown = true;
         }
         self.let_go();

@@ -148,9 +148,10 @@ impl Conversation {
         let over = self.session.quiet() && !self.session.in_transaction();
         let kind = match self.entry.take_order() {
             _ if self.entry.is_stopping() || (over && self.entry.is_draining()) => Kind::ShuttingDown,
-            Order::ServerLost if self.is_held() => return Err(self.take_back(Refusal::Moment, None, server)),
+            Order::ServerLost if self.is_returnable() => return Err(self.take_back(Refusal::Moment, None, server)),
+            Order::Vacate if self.session.in_transaction() => return Err(self.vacate(server)),
             // One that is silent may yet answer; one that is replaced is seen in the loop.
-            Order::None | Order::CancelWait | Order::QueryWait | Order::ServerLost => return Ok(()),
+            Order::None | Order::CancelWait | Order::QueryWait | Order::ServerLost | Order::Vacate => return Ok(()),
             Order::ClientIdle => Kind::ClientIdle,
             Order::IdleTransaction => Kind::IdleTransaction,
             Order::QueryTimeout => Kind::QueryTimeout,
@@ -368,21 +369,6 @@ impl Conversation {
         match self.to_server.put_back(&batch) {
             true => Ok(()),
             false => Err(Error::new(Kind::Internal, Side::Proxy).because("no room to repeat a batch").into()),
-        }
-    }
-
-    /// Last words to a client; what cannot be sent at once is given up.
-    pub fn last_words(&mut self, error: &Error) {
-        if !self.to_client.is_mid_frame() {
-            encode::error(self.to_client.author(), error);
-        }
-    }
-
-    /// Drains what is left for the client. Cancel-safe.
-    pub fn poll_farewell(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        match self.drain_client(cx) {
-            Ok(true) | Err(_) => self.stream.poll_shutdown(cx).map(|_| ()),
-            Ok(false) => Poll::Pending,
         }
     }
 }

@@ -1,15 +1,18 @@
-//! A loan on a standby: what may go there, and its first bytes held back until they are known to be good.
+//! A loan on a standby, or one of the primary for a read: what may go there, and what is shown of its answer. On a standby
+//! its first bytes are held back until they are known to be good.
 //!
 //! A standby gets one batch at a time. Until something of its answer is shown the batch is kept, and whatever goes wrong
 //! (an error, the standby's end) puts it back in front of what the client sent since: it then runs on the primary, and
-//! the client sees that answer alone. Errors that the primary gives too are the client's own.
+//! the client sees that answer alone. Errors that the primary gives too are the client's own. A read that the primary was
+//! lost over runs again as well, once.
 
+use super::cancel;
 use super::reader::{Loan, Reader};
 use super::relay::{Conversation, End, Stop};
 use crate::error::{Error, Kind, Side};
 use crate::server::Server;
 use crate::session::Session;
-use crate::session::hold::{self, First, Refusal};
+use crate::session::hold::{self, First, Opening, Refusal};
 use crate::session::look::{Seen, batch_len};
 use crate::wire::back;
 use crate::wire::backend::TxStatus;
@@ -19,8 +22,9 @@ impl Conversation {
     pub(super) fn is_cleared(&mut self) -> Result<bool, Stop> {
         let Some(reader) = &mut self.reader else { return Ok(true) };
         match reader.loan {
-            Loan::Reads { left: 0 } => {
+            Loan::Reads { left: 0, .. } => {
                 reader.loan = Loan::Whole;
+                reader.let_go();
                 Ok(true)
             }
             Loan::Standby { left: 0, .. } => self.clear_next(),
@@ -58,6 +62,9 @@ impl Conversation {
 
     /// Whether the server's next frame may be judged: on a standby, not before the first bytes are known to be good.
     pub(super) fn may_show(&mut self, server: &mut Server) -> Result<bool, Stop> {
+        if matches!(self.reader.as_ref().map(|reader| reader.loan), Some(Loan::Reads { shown: false, .. })) {
+            return self.may_show_read(server);
+        }
         if !self.is_held() || self.session.skips_next() {
             return Ok(true);
         }
@@ -83,6 +90,18 @@ impl Conversation {
         Ok(true)
     }
 
+    /// On the primary nothing is held back: a read is shown with the first message that answers it. A farewell answers
+    /// nothing.
+    fn may_show_read(&mut self, server: &mut Server) -> Result<bool, Stop> {
+        match hold::opening(self.to_client.unjudged()) {
+            Opening::More => return Ok(false),
+            Opening::Farewell => return Err(self.take_back(Refusal::Moment, None, server)),
+            Opening::Answer if self.session.skips_next() => {}
+            Opening::Answer => self.reader.iter_mut().for_each(|reader| reader.show()),
+        }
+        Ok(true)
+    }
+
     /// The session waits for an answer to a message of its own, behind answers that are the client's. They are judged, and
     /// stay where they are: nothing goes out. Where something else still has to go out they are shown with it.
     fn may_tell(&mut self, server: &mut Server) -> Result<bool, Stop> {
@@ -97,9 +116,9 @@ impl Conversation {
         Ok(true)
     }
 
-    /// Whether what was judged stays where it is, since all of it is a standby's.
+    /// Whether what was judged stays where it is, since all of it is of a batch that may run elsewhere.
     pub(super) fn keeps_quiet(&self) -> bool {
-        self.is_held() && self.reader.as_ref().is_some_and(|reader| reader.keeps_quiet)
+        self.is_returnable() && self.reader.as_ref().is_some_and(|reader| reader.keeps_quiet)
     }
 
     /// Whether a standby has the batch and nothing of its answer was shown.
@@ -107,10 +126,24 @@ impl Conversation {
         matches!(self.reader.as_ref().map(|reader| reader.loan), Some(Loan::Standby { shown: false, .. }))
     }
 
+    /// Whether a server has a batch that reads, nothing of its answer was shown, and it can run elsewhere.
+    pub(super) fn is_returnable(&self) -> bool {
+        let loan = self.reader.as_ref().map(|reader| reader.loan);
+        matches!(loan, Some(Loan::Standby { shown: false, .. } | Loan::Reads { shown: false, .. }))
+    }
+
+    /// The standby may have to take over: what runs there of this transaction is cancelled, and its connection ends.
+    pub(super) fn vacate(&mut self, server: &mut Server) -> Stop {
+        if let Some(raised) = self.entry.abandon().filter(|_| !self.session.quiet()) {
+            tokio::spawn(cancel::send(raised));
+        }
+        self.unless_held(Stop::End(End::ServerGone { told: false }), server)
+    }
+
     /// A loan that ends badly, seen as a standby's refusal where the batch can still run elsewhere.
     pub(super) fn unless_held(&mut self, stop: Stop, server: &mut Server) -> Stop {
         match &stop {
-            Stop::End(End::ServerGone { .. } | End::Fail(_)) if self.is_held() => {
+            Stop::End(End::ServerGone { .. } | End::Fail(_)) if self.is_returnable() => {
                 self.take_back(Refusal::Moment, None, server)
             }
             _ => stop,
@@ -128,7 +161,7 @@ impl Conversation {
         self.to_server.lose_pending();
         self.session.unsend(&mut server.state);
         let Some(reader) = &mut self.reader else { return Stop::End(End::ServerGone { told: false }) };
-        let Loan::Standby { left, .. } = std::mem::take(&mut reader.loan) else {
+        let (Loan::Standby { left, .. } | Loan::Reads { left, .. }) = std::mem::take(&mut reader.loan) else {
             return Stop::End(End::ServerGone { told: false });
         };
         // What of the batch was not sent yet is part of what was kept.

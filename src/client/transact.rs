@@ -50,11 +50,12 @@ impl Client {
             Err(error) => return Some(Leave::Fail(error)),
         }
         let mut way = self.way(seen);
+        let mut again = false;
         loop {
             if let Way::Wait { .. } = way {
                 way = Box::pin(self.catch_up(way)).await;
             }
-            let standby = self.set_out(way);
+            let standby = self.set_out(way, again);
             let seat = self.seat.get_or_insert_default();
             let reader = self.conversation.reader.as_ref();
             let pool = standby.and_then(|node| reader?.split.readers.get(node)).unwrap_or(&self.backed.pool);
@@ -86,7 +87,10 @@ impl Client {
                     lease.release(settled);
                     return None;
                 }
-                End::Refused { refusal, ready } => way = self.rerun(lease, standby, refusal, ready),
+                End::Refused { refusal, ready } => {
+                    way = self.rerun(lease, standby, refusal, ready);
+                    again = true;
+                }
                 End::Unfit(reason) => match self.move_on(lease, standby, reason) {
                     Next::Again(again) => way = again,
                     Next::Done => return None,
@@ -107,8 +111,8 @@ impl Client {
         }
     }
 
-    /// Notes where the batch goes; the standby's node, if it goes to one.
-    fn set_out(&mut self, way: Way) -> Option<usize> {
+    /// Notes where the batch goes; the standby's node, if it goes to one. `again`: a server was lost over it.
+    fn set_out(&mut self, way: Way, again: bool) -> Option<usize> {
         let Conversation { reader, session, to_server, to_client, .. } = &mut self.conversation;
         let reader = reader.as_mut()?;
         let (standby, reason) = match way {
@@ -120,6 +124,9 @@ impl Client {
             }
             Way::Primary { loan, reason } => {
                 reader.let_go();
+                if let Loan::Reads { left, .. } = loan {
+                    reader.keep(to_server.unjudged().get(..left).unwrap_or_default());
+                }
                 reader.loan = loan;
                 (None, reason)
             }
@@ -130,6 +137,10 @@ impl Client {
             encode::notice(to_client.author(), &explanation(reader, standby, reason));
         }
         reader.keeps_quiet = !to_client.has_pending();
+        if standby.is_none() && (again || !reader.keeps_quiet) {
+            // It may be what ends the server; and what goes out now may carry answers of our own to it.
+            reader.show();
+        }
         standby
     }
 
@@ -141,7 +152,7 @@ impl Client {
         let deadline = Instant::now() + reader.patience();
         loop {
             match reader.find(floor) {
-                Found::Node(node) => return Way::Standby { node, len, begins, reason },
+                Found::Node(node) => return self.read_there(node, len, begins, reason),
                 Found::Primary => return self.read_instead(len, begins, Reason::Shared),
                 Found::Nobody(reason) => return self.read_instead(len, begins, reason),
                 Found::Stale => {}
@@ -152,15 +163,28 @@ impl Client {
             }
         }
         match reader.find(floor) {
-            Found::Node(node) => Way::Standby { node, len, begins, reason },
+            Found::Node(node) => self.read_there(node, len, begins, reason),
             _ => self.read_instead(len, begins, Reason::TooStale),
+        }
+    }
+
+    fn is_in_transaction(&self, begins: Option<Modes>) -> bool {
+        self.conversation.session.begun_modes().or(begins).is_some()
+    }
+
+    /// A standby serves it, unless it begins a transaction where none is to begin.
+    fn read_there(&self, node: usize, len: usize, begins: Option<Modes>, reason: Reason) -> Way {
+        let cluster = self.backed.backend.cluster.as_ref();
+        match cluster.is_some_and(|cluster| cluster.is_vacated(node)) && self.is_in_transaction(begins) {
+            true => self.read_instead(len, begins, Reason::Lost),
+            false => Way::Standby { node, len, begins, reason },
         }
     }
 
     /// The primary serves a batch that reads. Inside a transaction what comes later may write.
     fn read_instead(&self, len: usize, begins: Option<Modes>, reason: Reason) -> Way {
-        let whole = self.conversation.session.begun_modes().or(begins).is_some();
-        Way::Primary { loan: if whole { Loan::Whole } else { Loan::Reads { left: len } }, reason }
+        let whole = self.is_in_transaction(begins);
+        Way::Primary { loan: if whole { Loan::Whole } else { Loan::Reads { left: len, shown: false } }, reason }
     }
 
     /// The primary serves it, whatever it is.
@@ -177,7 +201,8 @@ impl Client {
         }
     }
 
-    /// A standby refused the batch, or was lost over it: it stands in front again, and runs on the primary.
+    /// A standby refused the batch, or was lost over it: it stands in front again, and runs on the primary. One that the
+    /// primary was lost over runs wherever it may now, and is not kept a second time: it may be what ends the server.
     fn rerun(
         &mut self,
         lease: Lease<Server>,
@@ -202,7 +227,20 @@ impl Client {
             // Dropped, and closed: nobody knows what it still sends.
             None => self.suspect(&lease),
         }
-        self.instead(Reason::Rerun)
+        match standby {
+            Some(_) => self.instead(Reason::Rerun),
+            None => self.way_again(),
+        }
+    }
+
+    fn way_again(&mut self) -> Way {
+        let Conversation { reader, session, to_server, .. } = &mut self.conversation;
+        let Some(reader) = reader else { return self.instead(Reason::Rerun) };
+        let seen = reader.look(session, to_server.unjudged(), true);
+        match reader.way(session, seen) {
+            Way::Primary { loan, .. } => Way::Primary { loan, reason: Reason::Rerun },
+            way => way,
+        }
     }
 
     /// A READ ONLY transaction on a standby comes to a statement that may not run there. Where each statement has a

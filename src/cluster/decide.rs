@@ -12,8 +12,10 @@ use crate::route::topology::{Fence, Identity, Role, Topology};
 pub enum Seen {
     /// A sign of its loss that is no answer to a question: the monitor's connection ended.
     Doubted,
-    /// No answer, or an error.
+    /// Refused, reset, or an error.
     Failed,
+    /// No answer in time: a failure that is no evidence, since a pause looks the same.
+    Late,
     /// `pg_is_in_recovery()`, or the reported `in_hot_standby`; nothing else was asked.
     InRecovery(bool),
     /// All that a server is asked for.
@@ -47,6 +49,8 @@ struct Fact {
     claim: Option<u32>,
     failures: u32,
     doubted: bool,
+    /// Of the signs of its loss since its last answer one was more than a late answer.
+    evident: bool,
     asked: bool,
     /// What is known of it was forgotten: a role alone, which may have been asked for before that, is no answer.
     forgotten: bool,
@@ -90,6 +94,15 @@ impl Decider {
     /// There was a primary, and now there is none that answers.
     pub fn is_headless(&self) -> bool {
         self.accepted.is_some() && self.topology.primary().is_none()
+    }
+
+    /// The same, and it is more than a late answer that says so.
+    pub fn is_evidently_headless(&self) -> bool {
+        let is_late = |node: usize| {
+            let is_suspect = self.topology.nodes.get(node).is_some_and(|node| node.role == Role::Suspect);
+            is_suspect && self.facts.get(node).is_some_and(|fact| !fact.evident)
+        };
+        self.is_headless() && !self.accepted.is_some_and(is_late)
     }
 
     /// Takes a look into account; the new topology if it changed.
@@ -220,10 +233,11 @@ impl Fact {
     fn take(&mut self, seen: Seen, patience: u32) {
         let (in_recovery, identity) = match seen {
             Seen::Doubted => {
-                self.doubted = true;
+                (self.doubted, self.evident) = (true, true);
                 return;
             }
-            Seen::Failed => {
+            Seen::Failed | Seen::Late => {
+                self.evident |= seen == Seen::Failed;
                 (self.asked, self.forgotten) = (true, false);
                 self.failures = self.failures.saturating_add(1);
                 if self.failures >= patience {
@@ -234,7 +248,8 @@ impl Fact {
             Seen::InRecovery(in_recovery) => (in_recovery, None),
             Seen::Is { in_recovery, identity } => (in_recovery, Some(identity)),
         };
-        (self.asked, self.forgotten, self.failures, self.doubted) = (true, false, 0, false);
+        (self.asked, self.forgotten, self.failures) = (true, false, 0);
+        (self.doubted, self.evident) = (false, false);
         let says = if in_recovery { Says::Recovers } else { Says::Writes };
         if self.says != says {
             // What it said of itself in one role does not hold for the next one.
@@ -379,6 +394,19 @@ mod tests {
         };
         assert!(!see(0, FAILED) && !see(0, w(1)) && see(0, DOUBTED));
         assert!(see(0, FAILED) && see(0, FAILED) && see(0, FAILED) && !see(1, w(2)));
+    }
+
+    #[test]
+    fn a_late_answer_is_no_evidence_before_there_were_enough_of_them() {
+        let mut d = fresh(&[(1, r(1), [Unknown, Standby]), (0, w(1), [Primary, Standby])]);
+        let mut see = |node, seen| {
+            d.see(node, seen);
+            d.is_evidently_headless()
+        };
+        assert!(!see(0, Seen::Late) && !see(0, Seen::Late) && see(0, Seen::Late), "down");
+        assert!(!see(0, w(1)) && !see(0, Seen::Late) && see(0, FAILED) && !see(0, w(1)));
+        assert!(see(0, DOUBTED) && see(0, Seen::Late), "an end of a connection stays one");
+        assert!(!see(1, w(2)));
     }
 
     #[test]

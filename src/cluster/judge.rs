@@ -74,6 +74,11 @@ impl Judge {
         self.decider.is_headless()
     }
 
+    /// The same, and it is more than a late answer that says so.
+    pub fn is_evidently_headless(&self) -> bool {
+        self.decider.is_evidently_headless()
+    }
+
     pub fn freshness(&self) -> &Freshness {
         &self.freshness
     }

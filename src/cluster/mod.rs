@@ -12,6 +12,7 @@ pub mod backend;
 pub mod backends;
 pub mod catalog;
 pub mod decide;
+mod doubt;
 pub mod judge;
 pub mod lookup;
 pub mod memory;
@@ -55,6 +56,9 @@ pub struct Cluster {
     /// The identifier that the book is known by; 0: not asked yet.
     system: AtomicU64,
     is_synchronous: AtomicBool,
+    /// The primary's monitor was summoned then (0: it was not), and until it has answered new work waits.
+    held_since: AtomicU64,
+    lost_since: Mutex<Option<Instant>>,
     /// By node, for whoever has a connection to it.
     standing: Vec<Arc<Standing>>,
     names: Vec<String>,
@@ -100,6 +104,8 @@ impl Cluster {
             places: Mutex::default(),
             system: AtomicU64::new(0),
             is_synchronous: AtomicBool::new(false),
+            held_since: AtomicU64::new(0),
+            lost_since: Mutex::default(),
             standing: servers.iter().map(|_| Arc::default()).collect(),
             names,
             state: Arc::clone(&sight.state),
@@ -194,6 +200,7 @@ impl Cluster {
     fn serving_by(&self, topology: &Topology, follow: Follow) -> Serving {
         match follow {
             Follow::Primary => match (topology.primary(), topology.suspect()) {
+                (Some(node), _) if self.held_since.load(Ordering::Relaxed) != 0 => Serving::Held(node),
                 (Some(node), _) => Serving::One(node),
                 (None, Some(node)) => Serving::Held(node),
                 (None, None) if self.probed => Serving::Nobody,
@@ -240,12 +247,6 @@ impl Cluster {
         self.judged(|judge| judge.see(node, seen));
     }
 
-    /// A connection to this node ended, or could not be opened: its monitor asks at once, and only the answer decides.
-    /// Waits for nothing and takes no lock. Without monitors it does nothing.
-    pub fn suspect(&self, node: usize) {
-        self.sampler.summon(node);
-    }
-
     /// A login at this node failed.
     fn refused(&self, node: usize, error: &Error) {
         match &error.said {
@@ -272,6 +273,9 @@ impl Cluster {
     /// Takes a monitor's look into account; `synchronous` is a primary's, where it was asked.
     fn look(&self, node: usize, look: &Look, synchronous: Option<bool>) {
         self.judged(|judge| judge.look(node, look));
+        if self.held_since.load(Ordering::Relaxed) != 0 {
+            self.answered(node, look.at);
+        }
         let Some(now) = synchronous.filter(|_| self.topology.borrow().primary() == Some(node)) else { return };
         if now && !self.is_synchronous.load(Ordering::Relaxed) && self.topology.borrow().nodes.len() > 1 {
             tracing::warn!(
@@ -305,6 +309,7 @@ impl Cluster {
         let mut judge = self.judge.lock();
         let was = judge.memory();
         let changed = look(&mut judge);
+        self.vacate(&judge);
         self.note(was, judge.memory());
         // Before anything is published that is judged by it.
         let system = judge.line().and_then(|line| line.system);
@@ -319,6 +324,8 @@ impl Cluster {
         changed.for_each(|(_, now)| report(now));
         self.tell_standing(after);
         if before.primary() != after.primary() {
+            // What is asked of another one is no answer, and a lost one is held anyway.
+            self.held_since.store(0, Ordering::Relaxed);
             self.catalogs.lock().iter().filter_map(Weak::upgrade).for_each(|watch| watch.doubt());
         }
         self.tell(&before, after);

@@ -83,6 +83,28 @@ struct Line {
     restricted: Option<Instant>,
 }
 
+/// Why there is no look.
+enum Miss {
+    /// No answer in time.
+    Late,
+    Failed(Error),
+}
+
+impl From<Error> for Miss {
+    fn from(error: Error) -> Miss {
+        Miss::Failed(error)
+    }
+}
+
+impl std::fmt::Display for Miss {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Miss::Late => f.write_str("no answer in time"),
+            Miss::Failed(error) => error.fmt(f),
+        }
+    }
+}
+
 /// What ended a pause.
 enum Next {
     Position,
@@ -132,22 +154,24 @@ impl Monitor {
         self.cluster.upgrade().filter(|cluster| !cluster.is_retired())
     }
 
-    fn report(&mut self, cluster: &Cluster, outcome: Result<Look, Error>) {
+    fn report(&mut self, cluster: &Cluster, outcome: Result<Look, Miss>) {
         let node = self.plan.node;
         match outcome {
             Ok(look) => {
                 let names = self.line.as_ref().and_then(|line| line.whole.as_ref()).map(|whole| whole.is_synchronous);
                 cluster.look(node, &look, names.filter(|_| !look.in_recovery));
             }
-            Err(error) => {
-                tracing::debug!(server = %self.plan.route.address, "probe failed: {error}");
-                if self.line.is_none() && error.said.is_some() {
+            Err(miss) => {
+                tracing::debug!(server = %self.plan.route.address, "probe failed: {miss}");
+                if self.line.is_none() && matches!(&miss, Miss::Failed(error) if error.said.is_some()) {
                     self.refused = self.refused.wrapping_add(1);
                 }
                 self.line = None;
-                // A server without a free slot lives: what it was stands.
-                if !(is_full(&error) && cluster.is_known(node)) {
-                    cluster.see(node, Seen::Failed);
+                match miss {
+                    Miss::Late => cluster.see(node, Seen::Late),
+                    // A server without a free slot lives: what it was stands.
+                    Miss::Failed(error) if is_full(&error) && cluster.is_known(node) => cluster.spare(node),
+                    Miss::Failed(_) => cluster.see(node, Seen::Failed),
                 }
             }
         }
@@ -198,7 +222,7 @@ impl Monitor {
 
     /// Opens a new connection where the old one is old, or somebody else's ended, and then closes the old one. A server
     /// that answers with a refusal is asked by the old one still, unless it says that it goes down or comes up.
-    async fn renew(&mut self, next: &Next) -> Result<(), Error> {
+    async fn renew(&mut self, next: &Next) -> Result<(), Miss> {
         let age = if std::mem::take(&mut self.summoned) { self.interval } else { RENEWAL };
         let Some(line) = &mut self.line else { return Ok(()) };
         if line.tried.elapsed() < age || matches!(next, Next::Position) {
@@ -208,8 +232,8 @@ impl Monitor {
         let restricted = line.restricted;
         match in_time(self.timeout, Line::open(&self.plan)).await {
             Ok(line) => self.line = Some(Line { restricted, ..line }),
-            Err(error) if error.said.as_ref().is_some_and(|said| !said.sqlstate.starts_with("57P")) => {}
-            Err(error) => return Err(error),
+            Err(Miss::Failed(error)) if error.said.as_ref().is_some_and(|s| !s.sqlstate.starts_with("57P")) => {}
+            Err(miss) => return Err(miss),
         }
         Ok(())
     }
@@ -292,9 +316,11 @@ impl Line {
     }
 }
 
-async fn in_time<T>(limit: Duration, work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
-    let late = || Error::new(Kind::ServerGone, Side::Server).because("no answer in time");
-    tokio::time::timeout(limit, work).await.unwrap_or_else(|_| Err(late()))
+async fn in_time<T>(limit: Duration, work: impl Future<Output = Result<T, Error>>) -> Result<T, Miss> {
+    match tokio::time::timeout(limit, work).await {
+        Ok(done) => done.map_err(Miss::Failed),
+        Err(_) => Err(Miss::Late),
+    }
 }
 
 /// All of its slots are in use (too_many_connections).

@@ -12,6 +12,8 @@ pub enum Reason {
     DeclaredReadOnly,
     /// To the primary: what the text is.
     Text(Why),
+    /// The primary may be lost: transactions do not begin on a standby, which may have to take over.
+    Lost,
     /// Too many re-runs: the standby rests for a moment.
     Benched,
     /// The client or the text asked for the primary.
@@ -55,7 +57,7 @@ impl Reason {
         Reason::OWN.iter().copied().chain(unfit).chain(Why::ALL.into_iter().map(Reason::Text))
     }
 
-    const OWN: [Reason; 18] = [
+    const OWN: [Reason; 19] = [
         Reason::Select,
         Reason::DeclaredReadOnly,
         Reason::Benched,
@@ -64,6 +66,7 @@ impl Reason {
         Reason::Flush,
         Reason::InTransaction,
         Reason::Large,
+        Reason::Lost,
         Reason::NoConnection,
         Reason::Off,
         Reason::Pipeline,
@@ -99,6 +102,7 @@ impl Reason {
             Reason::Flush => "flush",
             Reason::InTransaction => "in_transaction",
             Reason::Large => "large",
+            Reason::Lost => "primary_lost",
             Reason::NoConnection => "no_connection",
             Reason::NoStandby(unfit) => unfit.label(),
             Reason::Off => "off",

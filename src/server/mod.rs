@@ -40,12 +40,23 @@ pub struct Server {
 pub struct Standing {
     silent: AtomicBool,
     replaced: AtomicBool,
+    vacated: AtomicBool,
 }
 
 impl Standing {
     pub fn set(&self, silent: bool, replaced: bool) {
         self.silent.store(silent, Ordering::Relaxed);
         self.replaced.store(replaced, Ordering::Relaxed);
+    }
+
+    pub fn vacate(&self, vacated: bool) {
+        self.vacated.store(vacated, Ordering::Relaxed);
+    }
+
+    /// A standby that may have to take over: its open transactions are to end, since one that is in conflict with replay
+    /// delays that.
+    pub fn is_vacated(&self) -> bool {
+        self.vacated.load(Ordering::Relaxed)
     }
 
     /// It answers nobody: what can run elsewhere should.

@@ -23,7 +23,7 @@ impl Session {
         let tag = frame.header.tag;
         match tag {
             // A server that goes says so in a Notice, too (57P01, 57P02).
-            back::NOTICE if self.survives() && is_farewell(frame.body) => Ok(FromServer::Swallow),
+            back::NOTICE if self.survives() && backend::is_farewell(frame.body) => Ok(FromServer::Swallow),
             back::NOTICE => Ok(self.unless_skipped()),
             back::PARAMETER_STATUS => self.parameter_status(&frame, server, to_client),
             back::NOTIFICATION => Ok(self.notification()),
@@ -244,7 +244,7 @@ impl Session {
         server: &mut ServerState,
         to_client: &mut Outbox<'_>,
     ) -> Result<FromServer, Error> {
-        if self.survives() && is_farewell(frame.body) {
+        if self.survives() && backend::is_farewell(frame.body) {
             // What it means for this client is told at the connection's end (`lose`).
             return Ok(FromServer::Swallow);
         }
@@ -370,11 +370,6 @@ fn is_stale(frame: &Frame<'_>, head: &Owed) -> bool {
         b"26000" => speaks_of_it,
         _ => false,
     }
-}
-
-/// The server goes, and takes this connection along: an operator's shutdown, or a crash.
-fn is_farewell(body: &[u8]) -> bool {
-    matches!(backend::sqlstate(body), b"57P01" | b"57P02")
 }
 
 pub(super) fn is_unnamed_parse(owed: &Owed) -> bool {

@@ -55,6 +55,26 @@ pub fn first(bytes: &[u8]) -> First {
     }
 }
 
+/// What stands in front of an answer of which nothing needs to be held back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Opening {
+    /// An error or notice that is not all there.
+    More,
+    /// The server ends the connection: it has answered nothing.
+    Farewell,
+    Answer,
+}
+
+/// Looks at the message in front.
+pub fn opening(bytes: &[u8]) -> Opening {
+    let Ok(Some(header)) = frame::scan(bytes, frame::MESSAGE_LIMIT) else { return Opening::More };
+    match (header.tag, bytes.get(frame::HEADER..header.len)) {
+        (back::ERROR | back::NOTICE, Some(body)) if backend::is_farewell(body) => Opening::Farewell,
+        (back::ERROR | back::NOTICE, None) if bytes.len() < HOLD => Opening::More,
+        _ => Opening::Answer,
+    }
+}
+
 /// The tag of the message in front, if all of it is there.
 pub fn next(bytes: &[u8]) -> Option<u8> {
     let header = frame::scan(bytes, frame::MESSAGE_LIMIT).ok()??;

@@ -46,6 +46,16 @@ pub fn command_tag(body: &[u8]) -> &[u8] {
     cstr(body).map_or(body, |(tag, _)| tag)
 }
 
+/// An error or notice after which the server ends this connection: an operator's shutdown (57P01), a crash (57P02), or a
+/// standby whose replay needs what the client holds (40001, FATAL).
+pub fn is_farewell(body: &[u8]) -> bool {
+    match sqlstate(body) {
+        b"57P01" | b"57P02" => true,
+        b"40001" => field(body, b'V') == Some(b"FATAL"),
+        _ => false,
+    }
+}
+
 /// The fields of an ErrorResponse or NoticeResponse: (type byte, value). Ends early at what it cannot read.
 pub fn fields(body: &[u8]) -> impl Iterator<Item = (u8, &[u8])> {
     let mut rest = body;

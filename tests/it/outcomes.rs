@@ -7,6 +7,7 @@ use pgweir::demo::{Cluster, Room, Stop, free_ports};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::support::proxy::Proxy;
+use crate::support::reads::Told;
 use crate::support::servers::bin15;
 use crate::support::wire::say;
 use crate::support::*;
@@ -22,9 +23,14 @@ mod room {
 
     impl Stage {
         async fn open(name: &str) -> Stage {
+            Stage::with(name, &[]).await
+        }
+
+        /// With these settings on both servers.
+        async fn with(name: &str, settings: &[(&str, &str)]) -> Stage {
             let room = Room::open(name).expect("a room");
             let port = free_ports(22_000, 1).expect("a port is free")[0];
-            let primary = room.primary(&bin15(), port, &[]).expect("a server");
+            let primary = room.primary(&bin15(), port, settings).expect("a server");
             let port = free_ports(22_000, 1).expect("a port is free")[0];
             let standby = room.standby(&primary, port, "slot").expect("a standby");
             primary.psql_as("app", "test1", "CREATE TABLE moves (n int)").expect("a table");
@@ -32,7 +38,9 @@ mod room {
         }
 
         async fn proxy(&self) -> Proxy {
-            let global = format!("probe_user = 'pgweir_probe'\nprobe_password = '{}'", self.room.password());
+            let probe = format!("probe_user = 'pgweir_probe'\nprobe_password = '{}'", self.room.password());
+            // Where a read runs does not hang on the machine's load.
+            let global = format!("{probe}\nread_wait = '20s'");
             let setup = Setup::before(self.primary.port(), self.room.password()).global(&global);
             let (primary, standby) = (self.primary.port(), self.standby.port());
             let servers = format!("servers = ['127.0.0.1:{primary}', '127.0.0.1:{standby}']");
@@ -48,6 +56,92 @@ mod room {
             assert!(!answer.contains("E("), "{query}: {answer}");
         }
         wire
+    }
+
+    /// A client whose batches' ways are told, once reads are split.
+    async fn told(proxy: &Proxy, options: &str) -> Told {
+        let parameters = [("user", "app"), ("database", "test1"), ("options", options)];
+        let mut told = Told(Wire::login_with(proxy, say::V3_0, &parameters).await);
+        if options.contains("explain") {
+            told.settle().await;
+        }
+        told
+    }
+
+    /// The primary has it and says nothing when it is lost: the client sees the next primary's answer alone.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_read_that_the_primary_was_lost_over_runs_again() {
+        let mut stage = Stage::open("it-read-again").await;
+        stage.primary.psql_as("app", "test1", "INSERT INTO moves VALUES (7)").expect("a row");
+        let proxy = stage.proxy().await;
+        told(&proxy, "-c pgweir.explain=on").await;
+        let mut simple = told(&proxy, "-c pgweir.route=primary").await.0;
+        let mut extended = told(&proxy, "-c pgweir.route=primary").await.0;
+        let mut named = told(&proxy, "-c pgweir.route=primary").await.0;
+        let read = "SELECT n FROM moves";
+        assert_eq!(named.ask(&[say::parse("r", "SELECT n FROM moves -- r"), say::sync()]).await, "1 Z(I)");
+        let mut locking = client(&proxy, &["BEGIN", "LOCK TABLE moves IN ACCESS EXCLUSIVE MODE"]).await;
+        named.send(&[say::bind("", "r", &[]), say::execute("", 0), say::sync()].concat()).await;
+        simple.send(&say::query(read)).await;
+        extended.send(&[say::run(read), say::sync()].concat()).await;
+        let waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted";
+        eventually("all wait for the lock", || async {
+            stage.primary.psql("test1", waiting).is_ok_and(|count| count == "3")
+        })
+        .await;
+        stage.primary.stop(Stop::Fast);
+        assert_eq!(locking.query("SELECT 1").await, "E(40001) Z(E)");
+        stage.standby.promote().expect("it takes over");
+        assert_eq!(simple.ready().await, "T D(7) C(SELECT 1) Z(I)");
+        assert_eq!(extended.ready().await, "1 2 D(7) C(SELECT 1) Z(I)");
+        assert_eq!(named.ready().await, "2 D(7) C(SELECT 1) Z(I)");
+    }
+
+    /// What reads on a standby does not keep it from replay, nor from taking over.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn transactions_on_a_standby_give_way() {
+        let mut stage = Stage::with("it-give-way", &[("max_standby_streaming_delay", "0")]).await;
+        stage.primary.psql_as("app", "test1", "INSERT INTO moves VALUES (7)").expect("a row");
+        let proxy = stage.proxy().await;
+        let begin = ["BEGIN READ ONLY", "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"];
+        let read = "SELECT count(*) FROM moves";
+        let mut both = [told(&proxy, "-c pgweir.explain=on").await, told(&proxy, "-c pgweir.explain=on").await];
+        for (reader, begin) in both.iter_mut().zip(begin) {
+            reader.query(begin).await;
+            assert_eq!(reader.query(read).await.place, "standby declared_read_only");
+        }
+        let reading = "SELECT count(*) FROM pg_stat_activity WHERE state = 'idle in transaction'";
+        let is_alone = || async { stage.standby.psql("test1", reading).is_ok_and(|count| count == "0") };
+
+        // Replay needs the table's lock, and ends both connections (FATAL 40001).
+        stage.primary.psql_as("app", "test1", "ALTER TABLE moves ADD m int").expect("altered");
+        eventually("replay goes on", is_alone).await;
+        let answer = both[0].query(read).await;
+        assert!(answer.answer.ends_with("D(1) C(SELECT 1) Z(T)"), "moved, unseen: {answer:?}");
+        let answer = both[1].query(read).await.answer;
+        assert!(answer.starts_with("E(40001 ") && answer.ends_with("Z(E)"), "{answer}");
+
+        // Now replay waits for as long as it takes, and so would a promotion.
+        let wait = "ALTER SYSTEM SET max_standby_streaming_delay = -1";
+        stage.standby.psql("postgres", wait).expect("set");
+        stage.standby.psql("postgres", "SELECT pg_reload_conf()").expect("read");
+        for (reader, begin) in both.iter_mut().zip(begin) {
+            reader.query("ROLLBACK").await;
+            reader.settle().await;
+            reader.query(begin).await;
+            assert_eq!(reader.query(read).await.place, "standby declared_read_only");
+        }
+        stage.primary.psql_as("app", "test1", "DELETE FROM moves").expect("deleted");
+        stage.primary.psql_as("app", "test1", "VACUUM moves").expect("cleaned");
+        let waits = "SELECT count(*) FROM pg_stat_activity WHERE wait_event LIKE 'RecoveryConflict%'";
+        let in_conflict = || async { stage.standby.psql("test1", waits).is_ok_and(|count| count == "1") };
+        eventually("replay waits for the reader", in_conflict).await;
+        stage.primary.stop(Stop::Fast);
+        stage.standby.promote().expect("it takes over, though somebody had read");
+        assert!(both[0].query(read).await.answer.ends_with("D(0) C(SELECT 1) Z(T)"), "moved, unseen");
+        let answer = both[1].query(read).await.answer;
+        assert!(answer.starts_with("E(40001 ") && answer.ends_with("Z(E)"), "{answer}");
+        assert_eq!(both[1].query("ROLLBACK").await.answer, "C(ROLLBACK) Z(I)");
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

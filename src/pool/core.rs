@@ -204,7 +204,8 @@ impl<T, W> Core<T, W> {
         let oldest = self.queue.front().map(|waiter| waiter.since);
         let bound = self.bound(oldest, now);
         let node = self.dial_candidates().find(|&n| self.nodes[n].may_dial(bound, now))?;
-        let on_their_way: usize = self.nodes.iter().map(|node| node.dialling).sum();
+        // A dial at a node that serves no more may take long, and what it brings is for nobody.
+        let on_their_way: usize = self.dial_candidates().map(|n| self.nodes[n].dialling).sum();
         let short = self.nodes[node].open < self.limits.min_size;
         if self.queue.len() <= on_their_way && !short {
             return None;
@@ -561,6 +562,16 @@ mod tests {
         assert_eq!(core.put(1, 0, 2, HOME, now, now), Put::Close(2));
         assert_eq!(core.serve(Serving::Nobody), Vec::<u32>::new());
         assert_eq!(core.take(HOME), None);
+    }
+
+    #[test]
+    fn a_dial_that_hangs_at_a_lost_node_is_waited_for_by_nobody() {
+        let now = Instant::now();
+        let mut core: Core<u32, &str> = Core::new(2, Serving::One(0), limits(2));
+        core.join("first", HOME, now);
+        assert_eq!((core.next_dial(now), core.next_dial(now)), (Some(0), None));
+        core.serve(Serving::One(1));
+        assert_eq!((core.next_dial(now), core.next_dial(now)), (Some(1), None));
     }
 
     #[test]

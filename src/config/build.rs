@@ -1,6 +1,6 @@
 //! [pure] Rows into the checked types. Each key is named once here, beside the field that it fills.
 
-use super::keys::Table;
+use super::keys::{Grammar, Table};
 use super::read::{Reader, Row};
 use super::value::{Entry, Written};
 use super::words::{FailoverError, LoadBalance, PoolMode, PrimaryReads, ReadConsistency, ReadWriteSplit};
@@ -14,7 +14,7 @@ pub(crate) fn config(reader: &mut Reader<'_>, top: &[Entry]) -> Config {
         strange_table(reader, entry);
     }
     let own = table(reader, top, "pgweir");
-    let row = reader.row(Table::Global, "pgweir", own.line, own.entries);
+    let row = reader.row(Table::Global, reader.grammar.global().trim_matches(['[', ']']), own.line, own.entries);
     let global = global::global(reader, &row);
     check::global(reader, &row, &global);
 
@@ -23,14 +23,18 @@ pub(crate) fn config(reader: &mut Reader<'_>, top: &[Entry]) -> Config {
         Config { global, databases: Default::default(), users: Default::default(), peers: Default::default() };
     for (name, line, entries) in rows(reader, "databases", named.entries) {
         let path = format!("databases.{name}");
-        let row = reader.row(Table::Database, &path, line, entries);
-        let database = database(reader, &row, &config.global);
-        check::database(reader, &row, &name, &database, &config.global);
+        let own = reader.row(Table::Database, &path, line, entries);
+        let database = database(reader, &own, &config.global);
+        check::database(reader, &own, &name, &database, &config.global);
         config.databases.insert(name, database);
     }
     if named.entries.is_empty() && named.is_table {
-        reader.problem(named.line, "databases", "expected at least one [databases.NAME]");
+        match reader.grammar {
+            Grammar::Ini => reader.warn(named.line, "databases", "there is none: clients reach the console only"),
+            Grammar::Toml => reader.problem(named.line, "databases", "expected at least one [databases.NAME]"),
+        }
     }
+    check::logins(reader, &row, &config);
 
     let named = table(reader, top, "users");
     for (name, line, entries) in rows(reader, "users", named.entries) {

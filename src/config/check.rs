@@ -1,7 +1,7 @@
 //! [pure] What must hold between keys. A check is skipped where a value that it needs was refused already.
 
 use super::read::{Reader, Row};
-use super::{AuthType, Database, Global, MaxLag, ReadConsistency, SslMode, Tls, address};
+use super::{AuthType, Config, Database, Global, MaxLag, ReadConsistency, SslMode, Tls, address};
 
 /// PgBouncer's bounds on names, less their zero byte.
 const LONGEST_DATABASE: usize = 63;
@@ -11,13 +11,12 @@ const LONGEST_USER: usize = 127;
 pub(crate) fn global(reader: &mut Reader<'_>, row: &Row, global: &Global) {
     listening(reader, row, global);
     http(reader, row, global);
-    logins(reader, row, global);
     client_tls(reader, row, &global.client_tls);
     server_tls(reader, row, &global.server_tls);
     let sizes = (global.min_pool_size, global.default_pool_size);
     if row.is_sound(&["min_pool_size", "default_pool_size"]) && exceeds(sizes) {
         let expected = format!("expected at most default_pool_size, {}; found {}", sizes.1, sizes.0);
-        reader.blame(row, "min_pool_size", expected);
+        doubt_in_ini(reader, row, "min_pool_size", expected);
     }
     if row.is_sound(&["max_replica_lag", "probe_interval"]) {
         lag(reader, row, global.reads.max_lag, global);
@@ -60,15 +59,16 @@ fn http(reader: &mut Reader<'_>, row: &Row, global: &Global) {
     }
 }
 
-fn logins(reader: &mut Reader<'_>, row: &Row, global: &Global) {
+/// Whether anybody can log in.
+pub(crate) fn logins(reader: &mut Reader<'_>, row: &Row, config: &Config) {
+    let global = &config.global;
     let keys = ["auth_type", "auth_file", "auth_user", "auth_hba_file", "client_tls_sslmode", "client_tls_ca_file"];
     if !row.is_sound(&keys) {
         return;
     }
+    let is_asked = global.auth_user.is_some() || config.databases.values().any(|database| database.auth_user.is_some());
     match global.auth_type {
-        AuthType::Md5 | AuthType::Plain | AuthType::ScramSha256
-            if global.auth_file.is_none() && global.auth_user.is_none() =>
-        {
+        AuthType::Md5 | AuthType::Plain | AuthType::ScramSha256 if global.auth_file.is_none() && !is_asked => {
             let expected = format!("expected a file of users: auth_type is {}", global.auth_type);
             reader.blame(row, "auth_file", expected);
         }
@@ -136,7 +136,7 @@ pub(crate) fn database(reader: &mut Reader<'_>, row: &Row, name: &str, database:
         && exceeds(sizes)
     {
         let expected = format!("expected min_pool_size, {}, to be at most pool_size, {}", sizes.0, sizes.1);
-        reader.blame(row, key, expected);
+        doubt_in_ini(reader, row, key, expected);
     }
 }
 
@@ -192,6 +192,15 @@ pub(crate) fn user(reader: &mut Reader<'_>, row: &Row, name: &str) {
 fn name_fits(reader: &mut Reader<'_>, row: &Row, name: &str, longest: usize) {
     if name.is_empty() || name.len() > longest || name.contains('\0') {
         reader.problem(row.line, &row.path, format!("expected a name of 1 to {longest} bytes"));
+    }
+}
+
+/// PgBouncer takes it, and so does an ini.
+fn doubt_in_ini(reader: &mut Reader<'_>, row: &Row, name: &str, expected: String) {
+    if reader.is_ini() {
+        reader.warn(row.line_of(name), &row.at(name), expected)
+    } else {
+        reader.blame(row, name, expected)
     }
 }
 

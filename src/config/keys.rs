@@ -141,6 +141,27 @@ impl Bare {
     }
 }
 
+impl Grammar {
+    /// The head of the table of keys that hold for the process.
+    pub(crate) fn global(self) -> &'static str {
+        match self {
+            Grammar::Ini => "[pgbouncer]",
+            Grammar::Toml => "[pgweir]",
+        }
+    }
+}
+
+impl Key {
+    /// The default as TOML; None where it has none of its own.
+    pub fn default_in(&self, grammar: Grammar) -> Option<&'static str> {
+        match (self.default, grammar) {
+            (Fallback::Is(_), Grammar::Ini) if self.ini.is_some() => self.ini,
+            (Fallback::Is(text), _) => Some(text),
+            (Fallback::Global(_) | Fallback::Unset, _) => None,
+        }
+    }
+}
+
 impl Table {
     /// The keys of this table, in the order of the documentation.
     pub fn keys(self) -> &'static [Key] {

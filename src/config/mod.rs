@@ -1,14 +1,16 @@
 //! [pure] What the operator asked for: checked, typed, immutable. No check happens later.
 //!
-//! `toml.rs` knows the file as written; `keys.rs` is the one table of keys; `read.rs` brings the two together;
+//! `toml.rs` and `ini.rs` know the file as written; `keys.rs` is the one table of keys; `read.rs` brings the two together;
 //! `build.rs` and `check.rs` make the checked types; `effective.rs` says which value holds. This file has the result.
 
 mod address;
 mod build;
 mod check;
 mod describe;
+mod draft;
 mod effective;
 mod global;
+mod ini;
 pub mod keys;
 mod network;
 mod read;
@@ -16,10 +18,15 @@ mod toml;
 mod value;
 mod words;
 
+#[cfg(test)]
+mod ini_files;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use draft::{Draft, Files};
+use keys::Grammar;
 pub use words::{
     AuthType, ErrorCodes, FailoverError, LogFormat, PoolMode, PrimaryReads, ReadConsistency, ReadWriteSplit, SslMode,
 };
@@ -39,24 +46,27 @@ pub struct Parsed {
     pub warnings: Vec<Problem>,
 }
 
-/// Reads a TOML file: `text` is what `file` holds. Fails with everything that is wrong, in the order of lines.
+/// Reads a TOML file or an ini, whichever it is by its grammar: `text` is what `file` holds. Fails with everything that is
+/// wrong, in the order of lines.
 pub fn parse(file: &Path, text: &str, outside: &dyn Outside) -> Result<Parsed, Vec<Problem>> {
-    let (entries, mistakes) = toml::parse(text);
-    let mut reader = read::Reader { file, outside, problems: Vec::new(), warnings: Vec::new() };
-    let mut readable = true;
-    for mistake in mistakes {
-        readable &= mistake.kind == toml::MistakeKind::Duplicate;
+    let read = match ini::is_ini(text) {
+        true => ini::parse(file, text, outside),
+        false => {
+            let (entries, mistakes) = toml::parse(text);
+            Draft { grammar: Grammar::Toml, entries, mistakes, doubts: Vec::new(), files: Files::one(file) }
+        }
+    };
+    let mut reader = read::Reader::new(read.grammar, &read.files, outside);
+    // What follows a broken line is guesswork, and problems found there would mislead.
+    let readable = read.mistakes.iter().all(|mistake| mistake.kind == draft::MistakeKind::Local);
+    for mistake in read.mistakes {
         reader.problem(mistake.line, &mistake.key, mistake.expected);
     }
-    // What follows a broken line is guesswork, and problems found there would mislead.
-    let config = readable.then(|| build::config(&mut reader, &entries));
-    let by_line = |problem: &Problem| problem.line;
-    reader.problems.sort_by_key(by_line);
-    reader.warnings.sort_by_key(by_line);
-    match config {
-        Some(config) if reader.problems.is_empty() => Ok(Parsed { config, warnings: reader.warnings }),
-        _ => Err(reader.problems),
+    for doubt in read.doubts {
+        reader.warn(doubt.line, &doubt.key, doubt.text);
     }
+    let config = readable.then(|| build::config(&mut reader, &read.entries));
+    reader.end(config).map(|(config, warnings)| Parsed { config, warnings })
 }
 
 /// One checked configuration; shared as `Arc<Config>` and replaced whole by a reload.
@@ -455,8 +465,8 @@ mod tests {
             "listen_port = 1\n[pgbouncer]\n[peers.1]\n[database.x]\nservers = ['h:1']\n[other]\n",
             &[
                 "1: listen_port: expected it under [pgweir]",
-                "1: pgweir.auth_file: expected a file of users: auth_type is md5",
                 "1: databases: expected at least one [databases.NAME]",
+                "1: pgweir.auth_file: expected a file of users: auth_type is md5",
                 "2: pgbouncer: expected a known table; did you mean `pgweir`?",
                 "3: peers.1.host: expected the peer's host",
                 "4: database: expected a known table; did you mean `databases`?",

@@ -3,25 +3,29 @@
 //! Every problem is collected. A value that may be a secret never gets into one.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
-use super::keys::{self, Fallback, Key, Kind, Table};
+use super::draft::Files;
+use super::keys::{self, Grammar, Key, Kind, Table};
 use super::toml;
 use super::value::{self, Entry, Item, Value, Written};
 use super::{Listed, MaxLag, Network, Outside, Problem, Redacted};
 
 /// Collects what is wrong and what is doubtful with one file.
 pub(crate) struct Reader<'a> {
-    pub(crate) file: &'a Path,
+    pub(crate) grammar: Grammar,
+    pub(crate) files: &'a Files,
     pub(crate) outside: &'a dyn Outside,
-    pub(crate) problems: Vec<Problem>,
-    pub(crate) warnings: Vec<Problem>,
+    /// Each with the number of its line.
+    problems: Vec<(usize, Problem)>,
+    warnings: Vec<(usize, Problem)>,
 }
 
 /// One table of the file, its values read.
 pub(crate) struct Row {
     table: Table,
+    grammar: Grammar,
     pub(crate) path: String,
     pub(crate) line: usize,
     cells: BTreeMap<&'static str, Cell>,
@@ -33,10 +37,30 @@ struct Cell {
     value: Option<Value>,
 }
 
-impl Reader<'_> {
+impl<'a> Reader<'a> {
+    pub(crate) fn new(grammar: Grammar, files: &'a Files, outside: &'a dyn Outside) -> Reader<'a> {
+        Reader { grammar, files, outside, problems: Vec::new(), warnings: Vec::new() }
+    }
+
+    pub(crate) fn is_ini(&self) -> bool {
+        self.grammar == Grammar::Ini
+    }
+
+    /// The config with its warnings, or every problem, in the order of lines.
+    pub(crate) fn end<T>(self, made: Option<T>) -> Result<(T, Vec<Problem>), Vec<Problem>> {
+        let in_order = |mut found: Vec<(usize, Problem)>| {
+            found.sort_by_key(|(line, _)| *line);
+            found.into_iter().map(|(_, problem)| problem).collect()
+        };
+        match made {
+            Some(made) if self.problems.is_empty() => Ok((made, in_order(self.warnings))),
+            _ => Err(in_order(self.problems)),
+        }
+    }
+
     /// Reads the table at `path`.
     pub(crate) fn row(&mut self, table: Table, path: &str, line: usize, entries: &[Entry]) -> Row {
-        let mut row = Row { table, path: path.to_owned(), line, cells: BTreeMap::new() };
+        let mut row = Row { table, grammar: self.grammar, path: path.to_owned(), line, cells: BTreeMap::new() };
         for entry in entries {
             let at = format!("{path}.{}", entry.name);
             let Some(key) = table.key(&entry.name) else {
@@ -54,13 +78,16 @@ impl Reader<'_> {
     }
 
     pub(crate) fn problem(&mut self, line: usize, key: &str, expected: impl Into<String>) {
-        let expected = expected.into();
-        self.problems.push(Problem { file: self.file.to_owned(), line, key: key.to_owned(), expected });
+        self.problems.push((line, self.found(line, key, expected.into())));
     }
 
     pub(crate) fn warn(&mut self, line: usize, key: &str, text: impl Into<String>) {
-        let expected = text.into();
-        self.warnings.push(Problem { file: self.file.to_owned(), line, key: key.to_owned(), expected });
+        self.warnings.push((line, self.found(line, key, text.into())));
+    }
+
+    fn found(&self, line: usize, key: &str, expected: String) -> Problem {
+        let place = self.files.place(line);
+        Problem { file: place.file.to_owned(), line: place.line, key: key.to_owned(), expected }
     }
 
     /// A problem with the key of a row, at its line or else at the table's.
@@ -97,8 +124,11 @@ impl Reader<'_> {
             }
             return;
         }
-        let elsewhere =
-            [(Table::Global, "[pgweir]"), (Table::Database, "[databases.NAME]"), (Table::User, "[users.NAME]")];
+        let elsewhere = [
+            (Table::Global, self.grammar.global()),
+            (Table::Database, "[databases.NAME]"),
+            (Table::User, "[users.NAME]"),
+        ];
         let home = elsewhere.iter().find(|(other, _)| other.key(&entry.name).is_some());
         let hint = match (home, table.nearest(&entry.name)) {
             (Some((_, place)), _) => format!("; it belongs to {place}"),
@@ -109,7 +139,9 @@ impl Reader<'_> {
     }
 
     fn value(&mut self, key: &Key, at: &str, entry: &Entry) -> Option<Value> {
-        let expanded = match self.expand(&entry.value) {
+        // PgBouncer knows no variables.
+        let expanded = if self.is_ini() { Ok(entry.value.clone()) } else { self.expand(&entry.value) };
+        let expanded = match expanded {
             Ok(expanded) => expanded,
             Err(missing) => {
                 self.problem(entry.line, at, missing.expected(key.kind));
@@ -117,7 +149,13 @@ impl Reader<'_> {
             }
         };
         match value::read(key.kind, &expanded) {
-            Ok(Value::Text(text)) if key.kind == Kind::Path => Some(Value::Text(self.resolve(text))),
+            Ok(Value::Text(text)) if key.kind == Kind::Path => match self.resolve(text) {
+                Ok(path) => Some(Value::Text(path)),
+                Err(expected) => {
+                    self.problem(entry.line, at, expected);
+                    None
+                }
+            },
             Ok(value) => Some(value),
             Err(refusal) => {
                 let found = match key.kind {
@@ -131,11 +169,22 @@ impl Reader<'_> {
         }
     }
 
-    /// A path as the process sees it: relative ones start at the file's directory.
-    fn resolve(&self, text: String) -> String {
-        match self.file.parent() {
-            Some(dir) if !text.is_empty() => dir.join(&text).to_string_lossy().into_owned(),
-            _ => text,
+    /// A path as the process sees it: in TOML relative ones start at the file's directory, in an ini `~/` is our home.
+    fn resolve(&self, text: String) -> Result<String, String> {
+        if text.is_empty() {
+            return Ok(text);
+        }
+        if !self.is_ini() {
+            let dir = self.files.first().parent();
+            return Ok(dir.map(|dir| dir.join(&text).to_string_lossy().into_owned()).unwrap_or(text));
+        }
+        match text.strip_prefix('~') {
+            None => Ok(text),
+            Some(rest) if rest.is_empty() || rest.starts_with('/') => match self.outside.env("HOME") {
+                Some(home) => Ok(home + rest),
+                None => Err("expected the environment variable HOME, for the ~; it is not set".to_owned()),
+            },
+            Some(_) => Err("expected a path without a user behind the ~".to_owned()),
         }
     }
 
@@ -226,10 +275,7 @@ impl Row {
     fn value(&self, name: &str) -> Option<Value> {
         let key = self.table.key(name).expect("readers ask for keys of the table");
         let own = self.cells.get(name).and_then(|cell| cell.value.clone());
-        own.or_else(|| match key.default {
-            Fallback::Is(text) => value::read(key.kind, &toml::literal(text)?).ok(),
-            Fallback::Global(_) | Fallback::Unset => None,
-        })
+        own.or_else(|| value::read(key.kind, &toml::literal(key.default_in(self.grammar)?)?).ok())
     }
 
     pub(crate) fn boolean(&self, name: &str) -> bool {

@@ -5,25 +5,9 @@
 use ::toml::Spanned;
 use ::toml::de::{DeArray, DeInteger, DeTable, DeValue};
 
+use super::draft::{Mistake, MistakeKind};
 use super::keys;
 use super::value::{Entry, Item, Written};
-
-/// A place where the text is not TOML.
-#[derive(Debug, PartialEq)]
-pub(crate) struct Mistake {
-    pub(crate) kind: MistakeKind,
-    pub(crate) line: usize,
-    /// The name of the key or table that stands there, where one does.
-    pub(crate) key: String,
-    pub(crate) expected: String,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum MistakeKind {
-    /// A key or table for the second time; the rest of the file is as it should be.
-    Duplicate,
-    Syntax,
-}
 
 /// The top-level entries in the order of their lines, and what is not TOML.
 pub(crate) fn parse(text: &str) -> (Vec<Entry>, Vec<Mistake>) {
@@ -55,7 +39,7 @@ impl Lines<'_> {
         if message == "duplicate key" {
             let key = self.text.get(span).unwrap_or("TOML").to_owned();
             let expected = "expected each key and table once; found it again".into();
-            return Mistake { kind: MistakeKind::Duplicate, line, key, expected };
+            return Mistake { kind: MistakeKind::Local, line, key, expected };
         }
         // The text before a `=` is shown only where it is surely no part of a value.
         let text = self.text.lines().nth(line - 1).unwrap_or("");

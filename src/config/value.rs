@@ -141,7 +141,8 @@ fn boolean(written: &Written) -> Result<bool, String> {
 fn integer(written: &Written, min: u64, max: u64) -> Result<u64, String> {
     match written {
         Written::Integer { value, .. } => u64::try_from(*value).ok(),
-        Written::Text(text) => text.trim().parse().ok(),
+        // PgBouncer takes a leading 0 for base 8.
+        Written::Text(text) => text.trim().parse().ok().filter(|value| *value == 0 || !text.trim().starts_with('0')),
         _ => None,
     }
     .filter(|value| (min..=max).contains(value))

@@ -12,7 +12,7 @@ use crate::auth::scram::Verifier;
 use crate::client::house::random;
 use crate::demo;
 use crate::serve::load::{Loaded, Outcome};
-use crate::serve::{self, load, log};
+use crate::serve::{self, Start, load, log};
 
 mod fetch;
 
@@ -30,6 +30,9 @@ enum Command {
     Run {
         /// The config, in TOML (see config/pgweir.toml).
         file: PathBuf,
+        /// Take the place of the process that runs with the same unix_socket_dir and port, if there is one.
+        #[arg(short = 'R', long = "reboot")]
+        reboot: bool,
     },
     /// Check a config file and print each problem as FILE:LINE: KEY: what was expected.
     Check {
@@ -66,7 +69,7 @@ enum Command {
 /// Does what the arguments say.
 pub fn main() -> ExitCode {
     match Arguments::parse().command {
-        Command::Run { file } => run(&file),
+        Command::Run { file, reboot } => run(&file, if reboot { Start::InPlace } else { Start::Fresh }),
         Command::Check { file } => check(&file),
         Command::Hash { user, from, iterations } => hash(&user, from.as_deref(), iterations),
         Command::Demo { port_base, second_bindir, exec, command } => {
@@ -90,10 +93,10 @@ fn loaded(file: &std::path::Path) -> Option<Box<Loaded>> {
     }
 }
 
-fn run(file: &std::path::Path) -> ExitCode {
+fn run(file: &std::path::Path, start: Start) -> ExitCode {
     let Some(loaded) = loaded(file) else { return ExitCode::FAILURE };
     let started = log::start(&loaded.config().global).map_err(serve::Fault);
-    match started.and_then(|log| serve::run(*loaded, log)) {
+    match started.and_then(|log| serve::run(*loaded, log, start)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(fault) => {
             eprintln!("pgweir: {fault}");

@@ -1,28 +1,29 @@
 //! The process: start, run, reload, pause, drain, stop.
 
-use std::path::{Path, PathBuf};
-use std::pin::Pin;
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
-use crate::client::{Client, House, login};
+use crate::client::House;
 use crate::config::{Config, Global};
 use crate::control::Phase;
-use crate::net::ends::Ends;
 use crate::net::listen::{self, Listener};
-use crate::net::stream::Stream;
-use crate::pool::home::{self, Home};
 
 mod balance;
+mod handover;
 pub mod load;
 pub mod log;
+mod reception;
+mod systemd;
 mod workers;
 
+use handover::{Inheritance, Post};
 use load::{Loaded, Outcome};
+use reception::Reception;
 use workers::Crew;
 
 /// How often limits and idle servers are looked at.
@@ -41,8 +42,16 @@ impl std::fmt::Display for Fault {
     }
 }
 
+/// Whether a process that runs already is to be replaced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Start {
+    Fresh,
+    /// If there is one (`-R`).
+    InPlace,
+}
+
 /// Serves a loaded config until a signal ends it. This thread is the first worker.
-pub fn run(loaded: Loaded, log: log::Handle) -> Result<(), Fault> {
+pub fn run(loaded: Loaded, log: log::Handle, start: Start) -> Result<(), Fault> {
     let count = match loaded.config().global.workers {
         0 => std::thread::available_parallelism().map_or(1, usize::from),
         some => some,
@@ -50,21 +59,25 @@ pub fn run(loaded: Loaded, log: log::Handle) -> Result<(), Fault> {
     let fault = |error| Fault(format!("cannot start the runtime: {error}"));
     let runtime = workers::runtime().map_err(fault)?;
     let (crew, others) = workers::start(count, &runtime, LAST_WORDS).map_err(fault)?;
-    let served = runtime.block_on(serve(loaded, log, crew));
+    let served = runtime.block_on(serve(loaded, log, crew, start));
     // A name that is being looked up holds a thread: it is not waited for.
     runtime.shutdown_timeout(LAST_WORDS);
     others.stop();
     served
 }
 
-async fn serve(loaded: Loaded, log: log::Handle, crew: Arc<Crew>) -> Result<(), Fault> {
+async fn serve(loaded: Loaded, log: log::Handle, crew: Arc<Crew>, start: Start) -> Result<(), Fault> {
     // First of all, so that no signal meets its default action once somebody may know of us.
     let mut signals = Signals::new().map_err(|error| Fault(format!("cannot take signals: {error}")))?;
     let (phase, seen) = watch::channel(Phase::Running);
     let global = loaded.config().global.clone();
     let path = loaded.path().to_owned();
-    let listeners = listen::open(&global).await.map_err(|fault| Fault(fault.to_string()))?;
-    let _pid_file = PidFile::write(&global).map_err(|error| Fault(format!("cannot write the pid file: {error}")))?;
+    let mut inheritance = match start {
+        Start::Fresh => None,
+        Start::InPlace => Inheritance::ask(&global).await?,
+    };
+    let listeners = listeners(&global, inheritance.as_mut()).await.map_err(|fault| Fault(fault.to_string()))?;
+    let fresh = if inheritance.is_none() { Post::open(&global)? } else { None };
     let (ground, doors) = loaded.into_parts();
     let house = House::new(ground, doors, seen);
     if let Some(file) = &global.topology_state_file {
@@ -72,15 +85,36 @@ async fn serve(loaded: Loaded, log: log::Handle, crew: Arc<Crew>) -> Result<(), 
     }
     house.backends.watch_all();
 
-    let ids = Arc::new(AtomicU64::new(1));
-    for listener in listeners {
-        tokio::spawn(accept(listener, Arc::clone(&house), Arc::clone(&crew), Arc::clone(&ids)));
+    if let Some(inheritance) = &inheritance {
+        inheritance.ready().await?;
+    }
+    let pid_file = PidFile::write(&global).map_err(|error| Fault(format!("cannot write the pid file: {error}")))?;
+    let reception = Arc::new(Reception::open(listeners, &house, &crew));
+    let post = match inheritance {
+        Some(inheritance) => inheritance.taken(&global, &house, &reception).await?,
+        None => fresh,
+    };
+    let (replaced, successor) = mpsc::channel(1);
+    if let Some(post) = post {
+        tokio::spawn(post.attend(Arc::clone(&reception), Arc::clone(&house), replaced));
     }
     tokio::spawn(tend(Arc::clone(&house), Arc::clone(&crew)));
     tracing::info!(pid = std::process::id(), config = %path.display(), "process up: pgweir {}", env!("CARGO_PKG_VERSION"));
-    notify(&[sd_notify::NotifyState::Ready]);
-    Process { house, phase, crew, path, log }.live(&mut signals).await;
+    notify(&[sd_notify::NotifyState::MainPid(std::process::id()), sd_notify::NotifyState::Ready]);
+    Process { house, phase, crew, path, log, reception, pid_file, replaced: AtomicBool::new(false) }
+        .live(&mut signals, successor)
+        .await;
     Ok(())
+}
+
+/// Where clients come in: systemd's sockets if it passed any, else what the config names.
+async fn listeners(global: &Global, inheritance: Option<&mut Inheritance>) -> Result<Vec<Listener>, listen::Fault> {
+    let passed = systemd::sockets().map_err(listen::Fault::activation)?;
+    if !passed.is_empty() {
+        return listen::activated(passed);
+    }
+    let given = inheritance.map(|inheritance| std::mem::take(&mut inheritance.sockets));
+    listen::open(global, given.unwrap_or_default()).await
 }
 
 /// The process while it lives.
@@ -90,13 +124,26 @@ struct Process {
     crew: Arc<Crew>,
     path: PathBuf,
     log: log::Handle,
+    reception: Arc<Reception>,
+    pid_file: PidFile,
+    /// A new process took our place.
+    replaced: AtomicBool,
 }
 
 impl Process {
     /// PgBouncer's signals, as 1.23 and later have them.
-    async fn live(&self, signals: &mut Signals) {
+    async fn live(&self, signals: &mut Signals, mut successor: mpsc::Receiver<()>) {
         loop {
-            match signals.next().await {
+            let told = tokio::select! {
+                biased;
+                told = signals.next() => told,
+                Some(()) = successor.recv() => {
+                    self.give_way();
+                    continue;
+                }
+                () = self.crew.all_gone(), if self.is_replaced() => break,
+            };
+            match told {
                 Told::Reload => self.reload(),
                 Told::Pause => {
                     tracing::info!("got SIGUSR1, PAUSE");
@@ -111,7 +158,8 @@ impl Process {
                 Told::Stop => break,
             }
         }
-        notify(&[sd_notify::NotifyState::Stopping]);
+        self.tell(sd_notify::NotifyState::Stopping);
+        self.reception.shut();
         self.enter(Phase::Stopping);
         let _ = tokio::time::timeout(LAST_WORDS, self.crew.all_gone()).await;
         tracing::info!("process down");
@@ -122,9 +170,29 @@ impl Process {
         self.house.entries.enter_phase(phase);
     }
 
+    /// Another process listens in our place: the clients that we have stay until they leave.
+    fn give_way(&self) {
+        tracing::info!("a new process took over: waiting for clients to leave");
+        self.replaced.store(true, Ordering::Relaxed);
+        self.pid_file.leave();
+        self.enter(Phase::Closing);
+    }
+
+    fn is_replaced(&self) -> bool {
+        self.replaced.load(Ordering::Relaxed)
+    }
+
+    /// Tells systemd what becomes of the service, as long as that is this process.
+    fn tell(&self, state: sd_notify::NotifyState<'_>) {
+        if !self.is_replaced() {
+            notify(&[state]);
+        }
+    }
+
     /// SIGTERM: no new clients; the present ones leave when they like, until shutdown_timeout.
     async fn close(&self, signals: &mut Signals) {
         tracing::info!("got SIGTERM, shutting down: waiting for clients to leave");
+        self.reception.close().await;
         self.enter(Phase::Closing);
         let limit = self.house.backends.ground().config.global.shutdown_timeout;
         let patience = async {
@@ -143,6 +211,7 @@ impl Process {
     /// SIGINT: each client is ended when its transaction ends.
     async fn drain(&self, signals: &mut Signals) {
         tracing::info!("shutting down: waiting for transactions to end");
+        self.reception.close().await;
         self.house.backends.pause(false);
         self.enter(Phase::Draining);
         tokio::select! {
@@ -153,7 +222,7 @@ impl Process {
 
     /// SIGHUP: the whole file, or nothing of it.
     fn reload(&self) {
-        notify(&[sd_notify::NotifyState::Reloading]);
+        self.tell(sd_notify::NotifyState::Reloading);
         self.log.reopen();
         let before = self.house.backends.ground();
         match load::reload(&self.path, &before) {
@@ -174,7 +243,7 @@ impl Process {
                 }
             }
         }
-        notify(&[sd_notify::NotifyState::Ready]);
+        self.tell(sd_notify::NotifyState::Ready);
     }
 }
 
@@ -188,6 +257,7 @@ fn changed_but_fixed(old: &Config, new: &Config) -> Vec<&'static str> {
         ("unix_socket_mode", old.unix_socket_mode != new.unix_socket_mode),
         ("listen_backlog", old.listen_backlog != new.listen_backlog),
         ("so_reuseport", old.so_reuseport != new.so_reuseport),
+        ("peer_id", old.peer_id != new.peer_id),
         ("workers", old.workers != new.workers),
         ("log_format", old.log_format != new.log_format),
         ("logfile", old.logfile != new.logfile),
@@ -195,74 +265,6 @@ fn changed_but_fixed(old: &Config, new: &Config) -> Vec<&'static str> {
         ("pidfile", old.pidfile != new.pidfile),
     ];
     pairs.into_iter().filter(|(_, changed)| *changed).map(|(key, _)| key).collect()
-}
-
-/// Takes connections from one listener until the process closes.
-async fn accept(listener: Listener, house: Arc<House>, crew: Arc<Crew>, ids: Arc<AtomicU64>) {
-    let mut phase = house.phase.clone();
-    loop {
-        let accepted = tokio::select! {
-            accepted = next(&listener) => accepted,
-            closed = phase.wait_for(|phase| *phase > Phase::Running) => {
-                drop(closed);
-                return;
-            }
-        };
-        match accepted {
-            Ok((stream, ends)) => {
-                if let Stream::Tcp(tcp) = &stream {
-                    let _ = listen::tune(tcp, &house.backends.ground().config.global);
-                }
-                let id = ids.fetch_add(1, Ordering::Relaxed);
-                crew.place().attend(attend(Arc::clone(&house), stream, ends, id, Arc::clone(&crew)));
-            }
-            Err(error) => {
-                // Out of descriptors, most likely: the backlog holds those who knock.
-                tracing::error!("cannot accept: {error}");
-                tokio::time::sleep(Duration::from_millis(100)).await;
-            }
-        }
-    }
-}
-
-/// A connection's login, and then its life in a task of its own, whose size is not the login's.
-async fn attend(house: Arc<House>, mut stream: Stream, ends: Ends, id: u64, crew: Arc<Crew>) {
-    if home::here() != Home::default() {
-        // Where that fails (no descriptor is left) its events come by way of the first worker.
-        let _ = stream.watch_here();
-    }
-    if let Some(client) = login::login(&house, stream, ends, id).await {
-        crew.at(home::here()).attend(live(client, Arc::clone(&crew)));
-    }
-}
-
-/// A client's life, from worker to worker. Each part of it is a task of its own on the worker.
-fn live(client: Box<Client>, crew: Arc<Crew>) -> Pin<Box<dyn Future<Output = ()> + Send>> {
-    Box::pin(async move {
-        if let Some(mut client) = client.run().await {
-            let next = Arc::clone(&crew);
-            crew.place().attend(async move {
-                let _ = client.conversation.stream.watch_here();
-                next.at(home::here()).attend(live(client, Arc::clone(&next)));
-            });
-        }
-    })
-}
-
-async fn next(listener: &Listener) -> std::io::Result<(Stream, Ends)> {
-    match listener {
-        Listener::Tcp(listener) => {
-            let (tcp, from) = listener.accept().await?;
-            let to = tcp.local_addr()?;
-            Ok((Stream::Tcp(tcp), Ends::Tcp { from, to }))
-        }
-        Listener::Unix { listener, .. } => {
-            let (unix, _) = listener.accept().await?;
-            let peer = unix.peer_cred().ok();
-            let ends = Ends::Unix { uid: peer.map(|peer| peer.uid()), pid: peer.and_then(|peer| peer.pid()) };
-            Ok((Stream::Unix(unix), ends))
-        }
-    }
 }
 
 /// The janitor, and whoever balances the workers.
@@ -342,22 +344,30 @@ fn notify(states: &[sd_notify::NotifyState<'_>]) {
     let _ = sd_notify::notify(false, states);
 }
 
-/// The process id's file; removed at the end.
-struct PidFile(Option<PathBuf>);
+/// The process id's file; removed at the end, if it is still ours.
+struct PidFile {
+    path: Option<PathBuf>,
+    ours: AtomicBool,
+}
 
 impl PidFile {
     fn write(global: &Global) -> std::io::Result<PidFile> {
         if let Some(path) = &global.pidfile {
             std::fs::write(path, format!("{}\n", std::process::id()))?;
         }
-        Ok(PidFile(global.pidfile.clone()))
+        Ok(PidFile { path: global.pidfile.clone(), ours: AtomicBool::new(true) })
+    }
+
+    /// Another process wrote its own there.
+    fn leave(&self) {
+        self.ours.store(false, Ordering::Relaxed);
     }
 }
 
 impl Drop for PidFile {
     fn drop(&mut self) {
-        if let Some(path) = &self.0 {
-            let _ = std::fs::remove_file(Path::new(path));
+        if let Some(path) = self.path.as_ref().filter(|_| self.ours.load(Ordering::Relaxed)) {
+            let _ = std::fs::remove_file(path);
         }
     }
 }

@@ -10,7 +10,8 @@ use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::sync::mpsc;
 
-use pgweir::client::{House, login};
+use pgweir::client::House;
+use pgweir::client::login::{self, Arrival};
 use pgweir::control::Phase;
 use pgweir::net::ends::Ends;
 use pgweir::net::stream::Stream;
@@ -92,7 +93,8 @@ fn allocations(first: &[u8], batch: &[u8]) -> u64 {
         let house = house(&house_file);
         let (socket, _) = listener.accept().await.expect("the client");
         let ends = Ends::Unix { uid: None, pid: None };
-        let client = login::login(&house, Stream::Tcp(socket), ends, 1).await.expect("a login");
+        let arrival = Arrival { ends, id: 1, in_time: true };
+        let client = login::login(&house, Stream::Tcp(socket), arrival).await.expect("a login");
         tokio::spawn(client.run());
         warm.1.await.expect("the driver warms up");
     });

@@ -190,12 +190,14 @@ impl Entry {
         *self.target.lock() = None;
     }
 
+    /// Whether this is the secret part of its key.
+    fn has_key(&self, secret: &[u8]) -> bool {
+        self.secret.ct_eq(secret).into()
+    }
+
     /// A CancelRequest with the right key: the server's gate is raised before it can be given to anybody else. None if
     /// nothing runs; a wait in the queue is ended instead.
-    pub fn cancel(&self, secret: &[u8]) -> Option<Raised> {
-        if !bool::from(self.secret.ct_eq(secret)) {
-            return None;
-        }
+    pub fn cancel(&self) -> Option<Raised> {
         if self.state() == State::Waiting {
             self.give(Order::CancelWait);
             return None;
@@ -249,21 +251,22 @@ fn micros(epoch: Instant) -> u64 {
     (epoch.elapsed().as_micros() as u64).max(1)
 }
 
-/// All clients that are logged in, by their cancel key's process id.
+/// All clients that are logged in, by their cancel key: the process id and the secret's first four bytes. The id alone would
+/// not do, since among peers only 15 bits of it are random (`peers`).
 #[derive(Default)]
 pub struct Entries {
-    map: DashMap<i32, Arc<Entry>>,
+    map: DashMap<(i32, [u8; 4]), Arc<Entry>>,
 }
 
 impl Entries {
-    /// Adds a client under a random id of its own. `random` yields ids; the entry is made for the one that is free.
-    pub fn add(&self, mut random: impl FnMut() -> i32, make: impl Fn(i32) -> Entry) -> Arc<Entry> {
+    /// Adds a client with this secret under a random id. `random` yields ids; the entry is made for one that is free.
+    pub fn add(&self, secret: &[u8], mut random: impl FnMut() -> i32, make: impl Fn(i32) -> Entry) -> Arc<Entry> {
         loop {
             let pid = random() & i32::MAX;
             if pid == 0 {
                 continue;
             }
-            if let dashmap::Entry::Vacant(free) = self.map.entry(pid) {
+            if let dashmap::Entry::Vacant(free) = self.map.entry(place(pid, secret)) {
                 let entry = Arc::new(make(pid));
                 free.insert(Arc::clone(&entry));
                 return entry;
@@ -271,12 +274,14 @@ impl Entries {
         }
     }
 
-    pub fn remove(&self, pid: i32) {
-        self.map.remove(&pid);
+    pub fn remove(&self, entry: &Entry) {
+        self.map.remove(&place(entry.pid, &entry.secret));
     }
 
-    pub fn find(&self, pid: i32) -> Option<Arc<Entry>> {
-        self.map.get(&pid).map(|entry| Arc::clone(&entry))
+    /// The client with this key.
+    pub fn find(&self, pid: i32, secret: &[u8]) -> Option<Arc<Entry>> {
+        let found = self.map.get(&place(pid, secret)).map(|entry| Arc::clone(&entry));
+        found.filter(|entry| entry.has_key(secret))
     }
 
     pub fn len(&self) -> usize {
@@ -301,6 +306,10 @@ impl Entries {
     }
 }
 
+fn place(pid: i32, secret: &[u8]) -> (i32, [u8; 4]) {
+    (pid, secret.first_chunk().copied().unwrap_or_default())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -321,9 +330,8 @@ mod tests {
     fn a_cancel_needs_the_key_and_ends_a_wait() {
         let e = entry(Timeouts::default());
         e.enter(State::Waiting);
-        assert!(e.cancel(b"nope").is_none());
-        assert_eq!(e.take_order(), Order::None);
-        assert!(e.cancel(b"key!").is_none());
+        assert!(!e.has_key(b"nope") && !e.has_key(b"key") && !e.has_key(b"key!!") && e.has_key(b"key!"));
+        assert!(e.cancel().is_none());
         assert_eq!((e.take_order(), e.take_order()), (Order::CancelWait, Order::None));
     }
 

@@ -8,8 +8,10 @@ use std::time::Instant;
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::watch;
 
+use super::elders::Elders;
 use super::entry::{Entries, Timeouts};
 use super::interner::Interner;
+use super::peers::Peers;
 use crate::auth::scram::Verifier;
 use crate::auth::{Secret, hba, names};
 use crate::cluster::backends::{Backed, Backends, Ground};
@@ -35,6 +37,10 @@ pub struct House {
     pub backends: Arc<Backends>,
     pub doors: RwLock<Arc<Doors>>,
     pub entries: Entries,
+    pub elders: Elders,
+    pub peers: Peers,
+    /// This process's number among its peers, as it was at the start; 0: none.
+    pub peer_id: u32,
     pub interner: Arc<Interner>,
     pub phase: watch::Receiver<Phase>,
     pub epoch: Instant,
@@ -63,10 +69,14 @@ pub struct Count {
 
 impl House {
     pub fn new(ground: Ground, doors: Doors, phase: watch::Receiver<Phase>) -> Arc<House> {
+        let peer_id = ground.config.global.peer_id;
         Arc::new(House {
             backends: Backends::new(ground),
             doors: RwLock::new(Arc::new(doors)),
             entries: Entries::default(),
+            elders: Elders::default(),
+            peers: Peers::default(),
+            peer_id,
             interner: Arc::new(Interner::default()),
             phase,
             epoch: Instant::now(),

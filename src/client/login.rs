@@ -11,7 +11,7 @@ use super::house::{House, Present, random};
 use super::reader::Reader;
 use super::relay::Conversation;
 use super::wish::Wish;
-use super::{Client, Who, announced, cancel};
+use super::{Client, Who, announced, cancel, peers};
 use crate::cluster::backend::Reported;
 use crate::cluster::backends::Backed;
 use crate::config::{PoolMode, SslMode};
@@ -30,6 +30,15 @@ use crate::wire::backend::TxStatus;
 use crate::wire::startup::{self, Packet};
 use crate::wire::{encode, frame};
 
+/// A connection that was just taken.
+pub struct Arrival {
+    pub ends: Ends,
+    /// For logs.
+    pub id: u64,
+    /// It was taken before the process began to close: its client is let in all the same.
+    pub in_time: bool,
+}
+
 /// How a connection's first packets end.
 enum Opened {
     /// A cancel request, or a client that went away before it said anything.
@@ -38,10 +47,11 @@ enum Opened {
 }
 
 /// Lets one connection in. None if it was none to be served, or was refused and told so. Dropping it closes the socket.
-pub async fn login(house: &Arc<House>, stream: Stream, ends: Ends, id: u64) -> Option<Box<Client>> {
+pub async fn login(house: &Arc<House>, stream: Stream, arrival: Arrival) -> Option<Box<Client>> {
     let present = house.count_in();
     let limit = house.backends.ground().config.global.client_login_timeout;
-    let mut told = Told { ends, id, user: String::new(), database: String::new() };
+    let Arrival { ends, id, in_time } = arrival;
+    let mut told = Told { ends, id, in_time, user: String::new(), database: String::new() };
     let work = async {
         let work = let_in(house, stream, &mut told, present);
         match limit {
@@ -61,7 +71,7 @@ pub async fn login(house: &Arc<House>, stream: Stream, ends: Ends, id: u64) -> O
     match outcome {
         Ok(client) => client,
         Err(error) => {
-            let Told { id, user, database, ends } = told;
+            let Told { id, user, database, ends, .. } = told;
             if house.backends.ground().config.global.log_pooler_errors {
                 tracing::warn!(client = id, database, user, address = %ends, "login refused: {error}");
             }
@@ -74,6 +84,7 @@ pub async fn login(house: &Arc<House>, stream: Stream, ends: Ends, id: u64) -> O
 struct Told {
     ends: Ends,
     id: u64,
+    in_time: bool,
     user: String,
     database: String,
 }
@@ -91,7 +102,7 @@ async fn let_in(
     wish.add_host(house, &told.ends);
     told.user.clone_from(&wish.user);
     told.database.clone_from(&wish.database);
-    match admit(house, &mut talk, &wish, &told.ends, present).await {
+    match admit(house, &mut talk, &wish, told, present).await {
         Ok(admitted) => Ok(Some(welcome(house, talk, &wish, admitted, told))),
         Err(error) => Err(refuse(&mut talk, error).await),
     }
@@ -220,17 +231,18 @@ async fn admit(
     house: &Arc<House>,
     talk: &mut Talk,
     wish: &Wish,
-    ends: &Ends,
+    told: &Told,
     mut present: Present,
 ) -> Result<Admitted, Error> {
-    if *house.phase.borrow() > Phase::Running {
+    let limit = if told.in_time { Phase::Closing } else { Phase::Running };
+    if *house.phase.borrow() > limit {
         return Err(Error::new(Kind::ShuttingDown, Side::Proxy));
     }
     let limit = house.backends.ground().config.global.max_client_conn;
     if limit != 0 && house.clients() > limit {
         return Err(Error::new(Kind::MaxClients, Side::Client));
     }
-    let claim = Claim { database: &wish.database, user: &wish.user, ends };
+    let claim = Claim { database: &wish.database, user: &wish.user, ends: &told.ends };
     let Lesson { keys, secret } = authenticate(house, talk, &claim).await?;
     encode::authentication(&mut talk.out, 0, &[]);
     let mut entered = false;
@@ -305,11 +317,12 @@ fn welcome(house: &Arc<House>, mut talk: Talk, wish: &Wish, admitted: Admitted, 
         encode::parameter_status(&mut talk.out, name.as_bytes(), value.as_bytes());
     }
     // 3.0 knows keys of exactly 4 bytes.
-    let secret: [u8; 32] = random();
-    let secret = if wish.version >= startup::V3_2 { &secret[..] } else { &secret[..4] };
+    let mut secret: [u8; 32] = random();
+    let secret = if wish.version >= startup::V3_2 { &mut secret[..] } else { &mut secret[..4] };
+    peers::sign_secret(house.peer_id, secret);
+    let pid = || peers::sign_pid(house.peer_id, i32::from_be_bytes(random()));
     let timeouts = house.timeouts(&wish.database, &wish.user);
-    let entry =
-        house.entries.add(|| i32::from_be_bytes(random()), |pid| Entry::new(pid, secret, house.epoch, timeouts));
+    let entry = house.entries.add(secret, pid, |pid| Entry::new(pid, secret, house.epoch, timeouts));
     encode::backend_key_data(&mut talk.out, entry.pid, secret);
     encode::ready_for_query(&mut talk.out, TxStatus::Idle);
     // A change of phase goes to those in the list; one from just before is taken over.
@@ -340,7 +353,7 @@ fn welcome(house: &Arc<House>, mut talk: Talk, wish: &Wish, admitted: Admitted, 
         Conversation { stream, session, to_server, to_client, entry, limit, asked_to_flush, reader, witness };
     let who = Who { id: told.id, ends: Box::new(told.ends), since: Instant::now() };
     if global.log_connections {
-        let Told { id, user, database, ends } = told;
+        let Told { id, user, database, ends, .. } = told;
         let tls = conversation.stream.is_tls();
         tracing::info!(client = id, database, user, address = %ends, tls, "login attempt: accepted");
     }

@@ -9,11 +9,13 @@ use std::time::{Duration, Instant};
 mod announced;
 pub mod authenticate;
 pub mod cancel;
+pub mod elders;
 pub mod entry;
 pub mod house;
 pub mod idle;
 pub mod interner;
 pub mod login;
+pub mod peers;
 pub mod reader;
 pub mod relay;
 mod standby;
@@ -219,7 +221,7 @@ impl Client {
 
 impl Drop for Client {
     fn drop(&mut self) {
-        self.house.entries.remove(self.conversation.entry.pid);
+        self.house.entries.remove(&self.conversation.entry);
     }
 }
 

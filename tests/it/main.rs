@@ -27,6 +27,7 @@ mod pooling;
 mod prepared;
 mod proxied;
 mod reload;
+mod restart;
 mod servers;
 mod session_mode;
 mod settings;

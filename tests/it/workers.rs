@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, Sender, channel};
 
-use pgweir::client::{Client, House, login};
+use pgweir::client::login::{self, Arrival};
+use pgweir::client::{Client, House};
 use pgweir::control::Phase;
 use pgweir::net::ends::Ends;
 use pgweir::net::stream::Stream;
@@ -34,7 +35,8 @@ async fn a_client_goes_from_worker_to_worker(pg: Servers) {
         async move {
             let (socket, _) = listener.accept().await.expect("the client");
             let ends = Ends::Unix { uid: None, pid: None };
-            login::login(&house, Stream::Tcp(socket), ends, 1).await.expect("a login")
+            let arrival = Arrival { ends, id: 1, in_time: true };
+            login::login(&house, Stream::Tcp(socket), arrival).await.expect("a login")
         }
     };
     let threads = [

@@ -4,6 +4,7 @@
 
 use std::fmt::Write;
 use std::fs::File;
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -27,6 +28,10 @@ pub struct Setup {
     password: String,
     environment: Vec<(String, String)>,
     files: Vec<(String, String)>,
+    port: Option<u16>,
+    takes_over: bool,
+    /// A shell's script that ends in the program, and what its standard input is.
+    by: Option<(String, OwnedFd)>,
 }
 
 impl Setup {
@@ -50,6 +55,9 @@ impl Setup {
             password: password.to_owned(),
             environment: Vec::new(),
             files: Vec::new(),
+            port: None,
+            takes_over: false,
+            by: None,
         }
     }
 
@@ -82,6 +90,24 @@ impl Setup {
 
     pub fn env(mut self, name: &str, value: &str) -> Setup {
         self.environment.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// In place of a free one.
+    pub fn port(mut self, port: u16) -> Setup {
+        self.port = Some(port);
+        self
+    }
+
+    /// `run -R`.
+    pub fn taking_over(mut self) -> Setup {
+        self.takes_over = true;
+        self
+    }
+
+    /// Started by a shell's script (`exec "$0" "$@"`) with this as its standard input.
+    pub fn by(mut self, script: &str, input: OwnedFd) -> Setup {
+        self.by = Some((script.to_owned(), input));
         self
     }
 
@@ -125,33 +151,21 @@ impl Setup {
     /// Starts it and waits until it serves.
     pub async fn start(self) -> Proxy {
         let mut proxy = self.spawn();
-        let deadline = Instant::now() + DEADLINE;
-        while !proxy.log().contains("process up") {
-            if let Some(status) = proxy.ended() {
-                panic!("pgweir ended at once: {status}\n{}", proxy.log());
-            }
-            assert!(Instant::now() < deadline, "pgweir does not come up\n{}", proxy.log());
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
+        proxy.up().await;
         proxy
     }
 
     /// Starts it and waits for nothing.
-    pub fn spawn(self) -> Proxy {
+    pub fn spawn(mut self) -> Proxy {
         let number = STARTED.fetch_add(1, Ordering::Relaxed);
         let tag = format!("it-{}-{number}", std::process::id());
         let dir = std::env::temp_dir().join(format!("pgweir-{tag}"));
         std::fs::create_dir(&dir).expect("the directory is new");
-        let port = free_ports(PORT_BASE, 1).expect("a port is free")[0];
+        let port = self.port.unwrap_or_else(|| free_ports(PORT_BASE, 1).expect("a port is free")[0]);
         self.write_files(&dir);
         std::fs::write(dir.join(CONFIG), self.text(port, &tag, &dir)).expect("the config is written");
-        let log = File::create(dir.join(LOG)).expect("the log is made");
-        let mut command = Command::new(program());
-        command.arg("run").arg(dir.join(CONFIG)).current_dir(&dir).stdin(Stdio::null());
-        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
-        command.stdout(log.try_clone().expect("one more handle")).stderr(log);
-        let child = command.spawn().expect("pgweir starts");
-        Proxy { setup: self, child, ended: None, port, dir, tag }
+        let process = Process::spawn(&mut self, &dir, LOG);
+        Proxy { setup: self, process, port, dir, tag }
     }
 }
 
@@ -169,11 +183,87 @@ fn push(text: &mut String, lines: &str, defaults: &[(&str, String)]) {
     text.push('\n');
 }
 
-/// A running pgweir.
-pub struct Proxy {
-    setup: Setup,
+/// One pgweir process.
+pub struct Process {
     child: Child,
     ended: Option<ExitStatus>,
+    log: PathBuf,
+}
+
+impl Process {
+    fn spawn(setup: &mut Setup, dir: &std::path::Path, log: &str) -> Process {
+        let log = dir.join(log);
+        let file = File::create(&log).expect("the log is made");
+        let mut command = Command::new(program());
+        command.stdin(Stdio::null());
+        if let Some((script, input)) = setup.by.take() {
+            command = Command::new("sh");
+            command.arg("-c").arg(script).arg(program()).stdin(input);
+        }
+        command.arg("run").args(setup.takes_over.then_some("-R")).arg(dir.join(CONFIG)).current_dir(dir);
+        command.envs(setup.environment.iter().map(|(name, value)| (name, value)));
+        command.stdout(file.try_clone().expect("one more handle")).stderr(file);
+        let child = command.spawn().expect("pgweir starts");
+        Process { child, ended: None, log }
+    }
+
+    /// Waits until it serves.
+    async fn up(&mut self) {
+        let deadline = Instant::now() + DEADLINE;
+        while !self.log().contains("process up") {
+            if let Some(status) = self.ended() {
+                panic!("pgweir ended at once: {status}\n{}", self.log());
+            }
+            assert!(Instant::now() < deadline, "pgweir does not come up\n{}", self.log());
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    /// What it wrote so far.
+    pub fn log(&self) -> String {
+        std::fs::read(&self.log).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
+    }
+
+    pub fn signal(&mut self, signal: Signal) {
+        assert_eq!(self.ended(), None, "pgweir has ended\n{}", self.log());
+        kill_process(Pid::from_child(&self.child), signal).expect("the child is ours");
+    }
+
+    /// How it ended, if it did.
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        if self.ended.is_none() {
+            self.ended = self.child.try_wait().expect("the child is ours");
+        }
+        self.ended
+    }
+
+    /// Waits for its end.
+    pub async fn end(&mut self) -> ExitStatus {
+        let deadline = Instant::now() + DEADLINE;
+        loop {
+            if let Some(status) = self.ended() {
+                return status;
+            }
+            assert!(Instant::now() < deadline, "pgweir does not end\n{}", self.log());
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("--- pgweir's log\n{}", self.log());
+        }
+        let _gone_already = self.child.kill();
+        let _reaped = self.child.wait();
+    }
+}
+
+/// A running pgweir, with its config.
+pub struct Proxy {
+    setup: Setup,
+    process: Process,
     pub port: u16,
     pub dir: PathBuf,
     /// The application_name of its server connections.
@@ -192,7 +282,7 @@ impl Proxy {
     }
 
     pub fn pid(&self) -> u32 {
-        self.child.id()
+        self.process.child.id()
     }
 
     pub fn config_file(&self) -> PathBuf {
@@ -227,9 +317,27 @@ impl Proxy {
         clients
     }
 
+    async fn up(&mut self) {
+        self.process.up().await;
+    }
+
+    /// A new process that is to take this one's place (`run -R`), with the config as it is written now.
+    pub fn successor(&mut self) -> Process {
+        self.setup.takes_over = true;
+        let number = STARTED.fetch_add(1, Ordering::Relaxed);
+        Process::spawn(&mut self.setup, &self.dir, &format!("pgweir-{number}.log"))
+    }
+
+    /// The same, until it serves; this is the new one then, and the old one is given back.
+    pub async fn replace(&mut self) -> Process {
+        let mut successor = self.successor();
+        successor.up().await;
+        std::mem::replace(&mut self.process, successor)
+    }
+
     /// What it wrote so far.
     pub fn log(&self) -> String {
-        std::fs::read(self.dir.join(LOG)).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
+        self.process.log()
     }
 
     pub async fn wait_for_log(&self, text: &str) {
@@ -254,28 +362,17 @@ impl Proxy {
     }
 
     pub fn signal(&mut self, signal: Signal) {
-        assert_eq!(self.ended(), None, "pgweir has ended\n{}", self.log());
-        kill_process(Pid::from_child(&self.child), signal).expect("the child is ours");
+        self.process.signal(signal);
     }
 
     /// How it ended, if it did.
     pub fn ended(&mut self) -> Option<ExitStatus> {
-        if self.ended.is_none() {
-            self.ended = self.child.try_wait().expect("the child is ours");
-        }
-        self.ended
+        self.process.ended()
     }
 
     /// Waits for its end.
     pub async fn end(&mut self) -> ExitStatus {
-        let deadline = Instant::now() + DEADLINE;
-        loop {
-            if let Some(status) = self.ended() {
-                return status;
-            }
-            assert!(Instant::now() < deadline, "pgweir does not end\n{}", self.log());
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
+        self.process.end().await
     }
 
     /// Resident memory in kB.
@@ -314,11 +411,8 @@ impl Proxy {
 
 impl Drop for Proxy {
     fn drop(&mut self) {
-        if std::thread::panicking() {
-            eprintln!("--- pgweir's log\n{}", self.log());
-        }
-        let _gone_already = self.child.kill();
-        let _reaped = self.child.wait();
+        let _gone_already = self.process.child.kill();
+        let _reaped = self.process.child.wait();
         let _gone = std::fs::remove_dir_all(&self.dir);
     }
 }

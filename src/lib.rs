@@ -10,7 +10,7 @@
 //!
 //! Each room imports only from those before it:
 //!
-//! `error < wire < sql < auth < config < control < route < session < pool < net < server < cluster <
+//! `error < wire < sql < auth < config < control < stats < route < session < pool < net < server < cluster <
 //! client < serve < demo < cli < main`
 //!
 //! Judgement is pure and lies below; waiting lies above.
@@ -20,7 +20,7 @@
 //! - [`error`]: what can go wrong, and what a client is told of it.
 //! - [`wire`]: messages of the protocol, found, viewed and written. [`sql`]: what a text may do to session state.
 //! - [`auth`]: who may log in, and how either side proves it. [`config`]: what the operator asked for, checked.
-//! - [`control`]: the process's phase. [`route`]: who is primary and which standby is fit and new enough, as
+//! - [`control`]: the process's phase. [`stats`]: what was counted, and the snapshot that is shown of it. [`route`]: who is primary and which standby is fit and new enough, as
 //!   values.
 //! - [`session`]: one conversation without sockets: the ledger, prepared statements, settings, pins; what the next batch is to
 //!   the split (`look`), a standby's first bytes (`hold`), a BEGIN that no server has heard of (`absent`),
@@ -66,4 +66,5 @@ pub mod serve;
 pub mod server;
 pub mod session;
 pub mod sql;
+pub mod stats;
 pub mod wire;

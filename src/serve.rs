@@ -12,6 +12,7 @@ use crate::client::House;
 use crate::config::{Config, Global};
 use crate::control::Phase;
 use crate::net::listen::{self, Listener};
+use crate::stats;
 
 mod balance;
 mod handover;
@@ -277,10 +278,23 @@ async fn tend(house: Arc<House>, crew: Arc<Crew>) {
         crew.balance();
         house.entries.tend();
         house.backends.tend();
+        turn_stats(&house);
         round = round.wrapping_add(1);
         if round.is_multiple_of(100) {
             house.sweep();
         }
+    }
+}
+
+/// At the end of a stats_period its averages begin anew, and are logged.
+fn turn_stats(house: &House) {
+    let (stats, config) = (&house.backends.stats, house.backends.ground().config);
+    if !stats.is_due(config.global.stats_period) {
+        return;
+    }
+    let averages = stats.turn();
+    if config.global.log_stats {
+        tracing::info!("{}", stats::line(&averages));
     }
 }
 

@@ -5,6 +5,7 @@ use crate::server::{Raised, connect};
 
 /// Handles one request. Nothing is answered, whatever happens (PROTOCOL 24).
 pub async fn request(house: &House, pid: i32, secret: &[u8]) {
+    house.backends.stats.process().cancels.received();
     if house.peer_id != 0 && peers::signer(pid) != house.peer_id {
         house.peers.cancel(&house.backends.ground().config, pid, secret).await;
     } else if !own(house, pid, secret).await {
@@ -19,7 +20,10 @@ pub async fn own(house: &House, pid: i32, secret: &[u8]) -> bool {
     match entry.cancel() {
         // In a task of its own: a client that hangs up, or client_login_timeout, must not lower the gate before the
         // server has closed its end.
-        Some(raised) => drop(tokio::spawn(send(raised)).await),
+        Some(raised) => {
+            house.backends.stats.process().cancels.sent();
+            drop(tokio::spawn(send(raised)).await);
+        }
         None => tracing::debug!("cancel request for nothing that runs"),
     }
     true

@@ -12,8 +12,10 @@ use dashmap::DashMap;
 use parking_lot::Mutex;
 use subtle::ConstantTimeEq;
 
+use super::shown::{Shown, Who};
 use crate::control::Phase;
 use crate::server::{Gate, Raised};
+use crate::stats::Tally;
 
 /// What a client is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,6 +75,25 @@ pub struct Timeouts {
     pub transaction: Option<Duration>,
 }
 
+/// A cancel key.
+#[derive(Clone, Copy)]
+pub struct Key<'a> {
+    /// Random and positive: pgjdbc takes no negative one (PROTOCOL 24).
+    pub pid: i32,
+    pub secret: &'a [u8],
+}
+
+/// How long a state lasted that has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Passed {
+    pub was: State,
+    pub micros: u64,
+    /// A transaction ended with it, and had lasted so long.
+    pub transaction: Option<u64>,
+    /// When, in microseconds since the epoch of all entries.
+    pub now: u64,
+}
+
 /// One client, as others see it.
 pub struct Entry {
     /// Random and positive: pgjdbc takes no negative one (PROTOCOL 24).
@@ -91,15 +112,18 @@ pub struct Entry {
     /// The server that works for it now.
     target: Mutex<Option<Arc<Gate>>>,
     timeouts: Mutex<Timeouts>,
+    pub shown: Shown,
 }
 
 impl Entry {
-    pub fn new(pid: i32, secret: &[u8], epoch: Instant, timeouts: Timeouts) -> Entry {
+    pub fn new(key: Key<'_>, epoch: Instant, timeouts: Timeouts, who: Who, tally: Arc<Tally>) -> Entry {
+        let Key { pid, secret } = key;
+        let born = micros(epoch);
         Entry {
             pid,
             secret: secret.into(),
             state: AtomicU8::new(State::Idle as u8),
-            since: AtomicU64::new(micros(epoch)),
+            since: AtomicU64::new(born),
             transaction_since: AtomicU64::new(0),
             epoch,
             order: AtomicU8::new(Order::None as u8),
@@ -107,6 +131,7 @@ impl Entry {
             waker: AtomicWaker::new(),
             target: Mutex::new(None),
             timeouts: Mutex::new(timeouts),
+            shown: Shown::new(who, tally, born),
         }
     }
 
@@ -119,27 +144,43 @@ impl Entry {
         }
     }
 
-    /// A new state begins now. A transaction begins with its first activity and ends with `Idle`.
-    pub fn enter(&self, state: State) {
-        if self.state() == state {
-            return;
+    /// A new state begins now, if it is another one; what the one before took. A transaction begins with its first
+    /// activity and ends with `Idle`.
+    pub fn enter(&self, state: State) -> Option<Passed> {
+        let was = self.state();
+        if was == state {
+            return None;
         }
         let now = micros(self.epoch);
-        self.since.store(now, Ordering::Relaxed);
+        let micros = now.saturating_sub(self.since.swap_own(now));
         self.state.store(state as u8, Ordering::Relaxed);
+        if matches!(was, State::Idle | State::IdleInTransaction) {
+            self.shown.note_request(now);
+        }
+        let begun = self.transaction_since.load(Ordering::Relaxed);
+        let mut transaction = None;
         match state {
-            State::Idle => self.transaction_since.store(0, Ordering::Relaxed),
+            State::Idle if begun != 0 => {
+                self.transaction_since.store(0, Ordering::Relaxed);
+                transaction = Some(now.saturating_sub(begun));
+            }
             // A BEGIN that was answered here begins it as well.
-            State::Active | State::IdleInTransaction if self.transaction_since.load(Ordering::Relaxed) == 0 => {
+            State::Active | State::IdleInTransaction if begun == 0 => {
                 self.transaction_since.store(now, Ordering::Relaxed);
             }
             _ => {}
         }
+        Some(Passed { was, micros, transaction, now })
     }
 
-    /// A new query begins while the last one's answers still come.
-    pub fn again(&self) {
-        self.since.store(micros(self.epoch), Ordering::Relaxed);
+    /// A query was answered, and the next one is under way already. `ends`: the transaction ended with it, and another
+    /// one begins.
+    pub fn again(&self, ends: bool) -> Passed {
+        let now = micros(self.epoch);
+        let micros = now.saturating_sub(self.since.swap_own(now));
+        let begun = if ends { self.transaction_since.swap_own(now) } else { 0 };
+        let transaction = (begun != 0).then(|| now.saturating_sub(begun));
+        Passed { was: State::Active, micros, transaction, now }
     }
 
     /// Takes the order that stands, if what it is about is still so.
@@ -195,6 +236,16 @@ impl Entry {
         self.secret.ct_eq(secret).into()
     }
 
+    /// The server that works for it.
+    pub fn target(&self) -> Option<Arc<Gate>> {
+        self.target.lock().clone()
+    }
+
+    /// Since when its state lasts, in microseconds since the epoch.
+    pub fn since(&self) -> u64 {
+        self.since.load(Ordering::Relaxed)
+    }
+
     /// A CancelRequest with the right key: the server's gate is raised before it can be given to anybody else. None if
     /// nothing runs; a wait in the queue is ended instead.
     pub fn cancel(&self) -> Option<Raised> {
@@ -246,6 +297,20 @@ impl Entry {
     }
 }
 
+/// The client's own task alone writes these.
+trait Own {
+    /// What stood there; no other thread writes, so nothing has to be locked.
+    fn swap_own(&self, value: u64) -> u64;
+}
+
+impl Own for AtomicU64 {
+    fn swap_own(&self, value: u64) -> u64 {
+        let before = self.load(Ordering::Relaxed);
+        self.store(value, Ordering::Relaxed);
+        before
+    }
+}
+
 fn micros(epoch: Instant) -> u64 {
     // 0 stands for "no transaction".
     (epoch.elapsed().as_micros() as u64).max(1)
@@ -260,7 +325,7 @@ pub struct Entries {
 
 impl Entries {
     /// Adds a client with this secret under a random id. `random` yields ids; the entry is made for one that is free.
-    pub fn add(&self, secret: &[u8], mut random: impl FnMut() -> i32, make: impl Fn(i32) -> Entry) -> Arc<Entry> {
+    pub fn add(&self, secret: &[u8], mut random: impl FnMut() -> i32, make: impl FnOnce(i32) -> Entry) -> Arc<Entry> {
         loop {
             let pid = random() & i32::MAX;
             if pid == 0 {
@@ -301,6 +366,10 @@ impl Entries {
         }
     }
 
+    pub fn all(&self) -> Vec<Arc<Entry>> {
+        self.map.iter().map(|entry| Arc::clone(&entry)).collect()
+    }
+
     pub fn enter_phase(&self, phase: Phase) {
         self.map.iter().for_each(|entry| entry.enter_phase(phase));
     }
@@ -313,9 +382,14 @@ fn place(pid: i32, secret: &[u8]) -> (i32, [u8; 4]) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::net::ends::Ends;
+    use crate::stats::Stats;
 
     fn entry(timeouts: Timeouts) -> Entry {
-        Entry::new(7, b"key!", Instant::now(), timeouts)
+        let who =
+            Who { id: 1, ends: Box::new(Ends::Unix { uid: None, pid: None }), user: "ann".into(), tls: "".into() };
+        let tally = Stats::default().tally("shop", "ann", &[]);
+        Entry::new(Key { pid: 7, secret: b"key!" }, Instant::now(), timeouts, who, tally)
     }
 
     #[test]

@@ -188,6 +188,11 @@ impl Present {
         Ok(())
     }
 
+    /// The client's user: empty before `enter`.
+    pub fn user(&self) -> Arc<str> {
+        self.user.as_ref().map_or_else(|| "".into(), |count| Arc::clone(&count.name))
+    }
+
     /// The database's name in the config, and the client's user: empty before `enter`.
     pub fn names(&self) -> (&str, &str) {
         (name_of(&self.database), name_of(&self.user))

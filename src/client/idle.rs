@@ -13,7 +13,7 @@ use crate::session::outbox::Outbox;
 use crate::session::{Frame, FromClient, Session};
 use crate::sql;
 use crate::wire::backend::TxStatus;
-use crate::wire::{encode, frame};
+use crate::wire::frame;
 
 /// How a client's time without a server ends.
 #[derive(Debug)]
@@ -48,7 +48,7 @@ impl Conversation {
                 return Poll::Pending;
             }
             match self.to_server.poll_fill(&mut self.stream, cx) {
-                Poll::Ready(Ok(Read::Bytes)) => {}
+                Poll::Ready(Ok(Read::Bytes(n))) => self.traffic.received += n as u64,
                 // A frame that must be whole and does not fit was refused by its length before.
                 Poll::Ready(Ok(Read::Full | Read::End) | Err(_)) => return Poll::Ready(Idle::Gone),
                 Poll::Pending => return Poll::Pending,
@@ -160,12 +160,13 @@ impl Conversation {
             self.to_client.folded();
         }
         self.to_server.swallow(len);
-        self.entry.enter(state);
+        self.answered(state);
         Sought::Answered
     }
 
     /// The frame that waits for a server is refused: the client is told, and stays.
     pub fn refuse(&mut self, error: &Error) {
+        self.book_error(error);
         let Ok(Some(header)) = frame::scan(self.to_server.unjudged(), self.limit) else { return };
         let (staged, span, _) = self.to_client.parts();
         let mut out = Outbox::new(staged, span);
@@ -174,21 +175,6 @@ impl Conversation {
             self.to_client.folded();
         }
         self.to_server.swallow(header.len);
-    }
-
-    /// Last words to a client; what cannot be sent at once is given up.
-    pub fn last_words(&mut self, error: &Error) {
-        if !self.to_client.is_mid_frame() {
-            encode::error(self.to_client.author(), error);
-        }
-    }
-
-    /// Drains what is left for the client. Cancel-safe.
-    pub fn poll_farewell(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        match self.drain_client(cx) {
-            Ok(true) | Err(_) => self.stream.poll_shutdown(cx).map(|_| ()),
-            Ok(false) => Poll::Pending,
-        }
     }
 }
 

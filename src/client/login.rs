@@ -3,32 +3,24 @@
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::Poll;
-use std::time::Instant;
 
 use super::authenticate::{Claim, Lesson, authenticate};
-use super::entry::Entry;
-use super::house::{House, Present, random};
-use super::reader::Reader;
-use super::relay::Conversation;
+use super::house::{House, Present};
+use super::welcome::welcome;
 use super::wish::Wish;
-use super::{Client, Who, announced, cancel, peers};
+use super::{Client, announced, cancel};
 use crate::cluster::backend::Reported;
 use crate::cluster::backends::Backed;
-use crate::config::{PoolMode, SslMode};
+use crate::config::SslMode;
 use crate::control::Phase;
 use crate::error::{Error, Kind, Side};
 use crate::net::ends::Ends;
-use crate::net::pipe::Pipe;
 use crate::net::stream::Stream;
 use crate::net::talk::{Fault, Talk};
 use crate::pool::{Checkout, Seat};
 use crate::server::Server;
-use crate::server::login::followed;
-use crate::session::settings;
-use crate::session::{Origin, Session};
-use crate::wire::backend::TxStatus;
+use crate::wire::encode;
 use crate::wire::startup::{self, Packet};
-use crate::wire::{encode, frame};
 
 /// A connection that was just taken.
 pub struct Arrival {
@@ -71,6 +63,7 @@ pub async fn login(house: &Arc<House>, stream: Stream, arrival: Arrival) -> Opti
     match outcome {
         Ok(client) => client,
         Err(error) => {
+            house.backends.stats.process().logins_failed.add(error.kind.label());
             let Told { id, user, database, ends, .. } = told;
             if house.backends.ground().config.global.log_pooler_errors {
                 tracing::warn!(client = id, database, user, address = %ends, "login refused: {error}");
@@ -81,12 +74,12 @@ pub async fn login(house: &Arc<House>, stream: Stream, arrival: Arrival) -> Opti
 }
 
 /// What is known of a client so far, for the log.
-struct Told {
-    ends: Ends,
-    id: u64,
+pub(super) struct Told {
+    pub(super) ends: Ends,
+    pub(super) id: u64,
     in_time: bool,
-    user: String,
-    database: String,
+    pub(super) user: String,
+    pub(super) database: String,
 }
 
 async fn let_in(
@@ -104,13 +97,14 @@ async fn let_in(
     told.database.clone_from(&wish.database);
     match admit(house, &mut talk, &wish, told, present).await {
         Ok(admitted) => Ok(Some(welcome(house, talk, &wish, admitted, told))),
-        Err(error) => Err(refuse(&mut talk, error).await),
+        Err(error) => Err(refuse(house, &mut talk, error).await),
     }
 }
 
 /// Tells the client, as far as it listens.
-async fn refuse(talk: &mut Talk, error: Error) -> Error {
+async fn refuse(house: &House, talk: &mut Talk, error: Error) -> Error {
     if !matches!(error.kind, Kind::ClientGone | Kind::ClientQuit) {
+        house.backends.stats.process().own_errors.add(error.sqlstate().as_bytes());
         let mut fatal = Vec::new();
         encode::error_fields(&mut fatal, b"FATAL", error.sqlstate().as_bytes(), error.text().as_bytes());
         talk.out.extend(fatal);
@@ -134,31 +128,31 @@ async fn open(house: &Arc<House>, stream: Stream) -> Result<Opened, Error> {
         let packet = match talk.startup_packet().await {
             Ok(packet) => packet,
             Err(Fault::Io(_)) => return Ok(Opened::Done),
-            Err(Fault::Malformed(what)) => return Err(refuse(&mut talk, Error::protocol(what.0)).await),
+            Err(Fault::Malformed(what)) => return Err(refuse(house, &mut talk, Error::protocol(what.0)).await),
         };
         let parsed = startup::parse(&packet).map_err(|what| Error::protocol(what.0));
         match parsed {
-            Err(error) => return Err(refuse(&mut talk, error).await),
+            Err(error) => return Err(refuse(house, &mut talk, error).await),
             Ok(Packet::Cancel { pid, secret }) => {
                 cancel::request(house, pid, secret).await;
                 return Ok(Opened::Done);
             }
-            Ok(Packet::GssEncRequest) => decline(&mut talk).await?,
+            Ok(Packet::GssEncRequest) => decline(house, &mut talk).await?,
             Ok(Packet::SslRequest) => talk = answer_ssl(house, talk).await?,
             Ok(Packet::Unsupported) => {
                 let error = Error::new(Kind::OldProtocol, Side::Client);
-                return Err(refuse(&mut talk, error).await);
+                return Err(refuse(house, &mut talk, error).await);
             }
             Ok(Packet::Startup(packet)) => {
                 negotiate(&mut talk, &packet);
                 return match Wish::parse(house, &packet).and_then(|wish| check_tls(house, &talk).map(|()| wish)) {
                     Ok(wish) => Ok(Opened::Startup(talk, wish)),
-                    Err(error) => Err(refuse(&mut talk, error).await),
+                    Err(error) => Err(refuse(house, &mut talk, error).await),
                 };
             }
         }
     }
-    Err(refuse(&mut talk, Error::protocol("too many encryption requests")).await)
+    Err(refuse(house, &mut talk, Error::protocol("too many encryption requests")).await)
 }
 
 /// A first byte of 0x16 is a TLS handshake without an SSLRequest. Cancel-safe.
@@ -168,9 +162,9 @@ async fn speaks_tls(tcp: &tokio::net::TcpStream) -> bool {
 }
 
 /// `N`. Bytes that were sent without waiting for it are not believed (CVE-2021-23222).
-async fn decline(talk: &mut Talk) -> Result<(), Error> {
+async fn decline(house: &House, talk: &mut Talk) -> Result<(), Error> {
     if talk.has_more() {
-        return Err(refuse(talk, Error::new(Kind::UnencryptedData, Side::Client)).await);
+        return Err(refuse(house, talk, Error::new(Kind::UnencryptedData, Side::Client)).await);
     }
     talk.out.push(b'N');
     talk.flush().await.map_err(gone)
@@ -179,11 +173,11 @@ async fn decline(talk: &mut Talk) -> Result<(), Error> {
 async fn answer_ssl(house: &Arc<House>, mut talk: Talk) -> Result<Talk, Error> {
     let can = house.doors().acceptor.is_some() && matches!(talk.stream, Stream::Tcp(_));
     if !can {
-        decline(&mut talk).await?;
+        decline(house, &mut talk).await?;
         return Ok(talk);
     }
     if talk.has_more() {
-        return Err(refuse(&mut talk, Error::new(Kind::UnencryptedData, Side::Client)).await);
+        return Err(refuse(house, &mut talk, Error::new(Kind::UnencryptedData, Side::Client)).await);
     }
     talk.out.push(b'S');
     talk.flush().await.map_err(gone)?;
@@ -221,10 +215,10 @@ fn negotiate(talk: &mut Talk, packet: &startup::Startup<'_>) {
 }
 
 /// A client that proved who it is, with its pool and what servers report there.
-struct Admitted {
-    backed: Arc<Backed>,
-    reported: Arc<Reported>,
-    present: Present,
+pub(super) struct Admitted {
+    pub(super) backed: Arc<Backed>,
+    pub(super) reported: Arc<Reported>,
+    pub(super) present: Present,
 }
 
 async fn admit(
@@ -301,63 +295,6 @@ async fn reported(backed: &Arc<Backed>) -> Result<Arc<Reported>, Error> {
             }
         }
     }
-}
-
-/// AuthenticationOk was written; what follows it to ReadyForQuery, and the client, whose first act is to send it all.
-/// There is no wait here: an entry in the list is the client's to take out.
-fn welcome(house: &Arc<House>, mut talk: Talk, wish: &Wish, admitted: Admitted, told: &Told) -> Box<Client> {
-    let Admitted { backed, reported, present } = admitted;
-    let settings = house.share(followed(&reported).overlaid(&wish.settings));
-    for (name, value) in reported.iter() {
-        let value = match name.as_str() {
-            // A client is connected to the database, not to one of its servers (PROTOCOL 14).
-            "in_hot_standby" => "off",
-            name => settings::followed(name).and_then(|name| settings.get(name)).unwrap_or(value),
-        };
-        encode::parameter_status(&mut talk.out, name.as_bytes(), value.as_bytes());
-    }
-    // 3.0 knows keys of exactly 4 bytes.
-    let mut secret: [u8; 32] = random();
-    let secret = if wish.version >= startup::V3_2 { &mut secret[..] } else { &mut secret[..4] };
-    peers::sign_secret(house.peer_id, secret);
-    let pid = || peers::sign_pid(house.peer_id, i32::from_be_bytes(random()));
-    let timeouts = house.timeouts(&wish.database, &wish.user);
-    let entry = house.entries.add(secret, pid, |pid| Entry::new(pid, secret, house.epoch, timeouts));
-    encode::backend_key_data(&mut talk.out, entry.pid, secret);
-    encode::ready_for_query(&mut talk.out, TxStatus::Idle);
-    // A change of phase goes to those in the list; one from just before is taken over.
-    entry.enter_phase(*house.phase.borrow());
-
-    let ground = house.backends.ground();
-    let global = &ground.config.global;
-    let database = ground.config.database(&wish.database);
-    let mode = database.map_or(PoolMode::Transaction, |db| ground.config.pool_mode(db, ground.config.user(&wish.user)));
-    let session = Session::new(Origin {
-        mode,
-        settings,
-        intern: house.interner.clone(),
-        wishes: wish.wishes,
-        forgiving: house.forgives(&backed),
-        prepared: global.max_prepared_statements > 0,
-    });
-    let mut to_client = Pipe::default();
-    to_client.author().append(&mut talk.out);
-    let (stream, ahead) = talk.into_parts();
-    let mut to_server = Pipe::default();
-    // What a client sent behind its password without waiting.
-    to_server.put_back(&ahead);
-    let limit = global.max_packet_size.min(frame::MESSAGE_LIMIT);
-    let (reader, witness) = (Reader::of(&backed), Arc::clone(&backed.witness));
-    let asked_to_flush = false;
-    let conversation =
-        Conversation { stream, session, to_server, to_client, entry, limit, asked_to_flush, reader, witness };
-    let who = Who { id: told.id, ends: Box::new(told.ends), since: Instant::now() };
-    if global.log_connections {
-        let Told { id, user, database, ends, .. } = told;
-        let tls = conversation.stream.is_tls();
-        tracing::info!(client = id, database, user, address = %ends, tls, "login attempt: accepted");
-    }
-    Box::new(Client::new(conversation, Arc::clone(house), backed, who, mode, present))
 }
 
 fn gone(error: std::io::Error) -> Error {

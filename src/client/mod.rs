@@ -4,13 +4,15 @@
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 mod announced;
 pub mod authenticate;
+mod books;
 pub mod cancel;
 pub mod elders;
 pub mod entry;
+mod farewell;
 pub mod house;
 pub mod idle;
 pub mod interner;
@@ -18,9 +20,12 @@ pub mod login;
 pub mod peers;
 pub mod reader;
 pub mod relay;
+pub mod shown;
 mod standby;
+pub mod survey;
 mod transact;
 pub mod verdicts;
+mod welcome;
 mod wish;
 
 pub use house::House;
@@ -28,14 +33,15 @@ pub use house::House;
 use crate::cluster::backends::Backed;
 use crate::config::PoolMode;
 use crate::error::{Error, Kind, Side};
-use crate::net::ends::Ends;
-use crate::pool::{Lease, Seat, home};
+use crate::pool::{Lease, Lent, Seat, home};
 use crate::server::{Server, cleanup};
 use crate::session::Ddl;
+use entry::State;
 use house::Present;
 use idle::Idle;
 use reader::{Loan, Reader};
 use relay::{Conversation, End};
+use shown::{Shown, Who};
 
 /// How long a client that is told goodbye may take to read it.
 const FAREWELL: Duration = Duration::from_secs(2);
@@ -50,17 +56,9 @@ pub struct Client {
     pub backed: Arc<Backed>,
     /// Made at the first wait.
     seat: Option<Arc<Seat<Server>>>,
-    who: Who,
     mode: PoolMode,
     generation: u64,
     present: Present,
-}
-
-/// For logs.
-pub struct Who {
-    pub id: u64,
-    pub ends: Box<Ends>,
-    pub since: Instant,
 }
 
 /// Why a client's life goes no further.
@@ -76,12 +74,11 @@ impl Client {
         conversation: Conversation,
         house: Arc<House>,
         backed: Arc<Backed>,
-        who: Who,
         mode: PoolMode,
         present: Present,
     ) -> Client {
         let generation = house.generation.load(Ordering::Relaxed);
-        Client { conversation, house, backed, seat: None, who, mode, generation, present }
+        Client { conversation, house, backed, seat: None, mode, generation, present }
     }
 
     /// Until the client leaves, or goes on to another worker: then it is given back, to be run there. Dropping it closes
@@ -123,6 +120,8 @@ impl Client {
             self.backed = found.ok_or_else(|| Error::new(Kind::DatabaseRemoved, Side::Proxy))?;
             self.conversation.reader = Reader::of(&self.backed);
             self.conversation.witness = Arc::clone(&self.backed.witness);
+            self.conversation.tally = Arc::clone(&self.backed.backend.tally);
+            self.conversation.entry.shown.note_tally(&self.backed.backend.tally);
             return Ok(false);
         }
         Ok(true)
@@ -160,7 +159,10 @@ impl Client {
             && !self.conversation.to_server.has_pending()
             && !self.conversation.to_client.is_mid_frame()
             && !self.conversation.to_client.has_unjudged();
+        let clean = session.quiet() && session.pin().is_none();
         let running = if reusable && !session.quiet() { self.conversation.entry.abandon() } else { None };
+        self.conversation.enter(State::Idle, lease.node());
+        self.conversation.settle_books(lease.node());
         // Before anybody else can have the server.
         self.conversation.entry.serve_end();
         if let Some(raised) = running {
@@ -169,7 +171,7 @@ impl Client {
                 let _ = tokio::time::timeout(ABANDON, cancel::send(raised)).await;
                 drop(lease);
             });
-        } else if reusable && whole && session.quiet() && session.pin().is_none() {
+        } else if reusable && whole && clean {
             let queries = self.farewell_queries();
             tokio::spawn(cleanup::run(lease, queries));
         }
@@ -208,12 +210,13 @@ impl Client {
             let farewell = poll_fn(|cx| self.conversation.poll_farewell(cx));
             let _ = tokio::time::timeout(FAREWELL, farewell).await;
         }
-        let Who { id, ends, since } = &self.who;
+        self.conversation.close_books();
+        let Shown { who: Who { id, ends, .. }, connected, .. } = &self.conversation.entry.shown;
         let (database, user) = self.present.names();
         let pin = self.conversation.session.pin().map(|pin| pin.label());
         let global = self.house.backends.ground();
         if global.config.global.log_disconnections {
-            let age = since.elapsed().as_secs();
+            let age = self.house.epoch.elapsed().saturating_sub(Duration::from_micros(*connected)).as_secs();
             tracing::info!(client = id, database, user, address = %ends, pin, "closing because: {reason} (age={age}s)");
         }
     }
@@ -234,7 +237,7 @@ mod tests {
     #[test]
     fn an_idle_client_is_small() {
         assert!(size_of::<Client>() <= 592, "Client: {}", size_of::<Client>());
-        assert!(size_of::<entry::Entry>() <= 192, "Entry: {}", size_of::<entry::Entry>());
+        assert!(size_of::<entry::Entry>() <= 320, "Entry: {}", size_of::<entry::Entry>());
         assert!(returned_size(Client::run) <= 256, "task: {}", returned_size(Client::run));
     }
 

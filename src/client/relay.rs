@@ -6,8 +6,8 @@
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use super::entry::{Entry, Order, State};
-use super::reader::{Loan, Reader};
+use super::entry::{Entry, Order};
+use super::reader::Reader;
 use super::standby::note_shown_error;
 use crate::cluster::split::Witness;
 use crate::error::{Error, Kind, Side};
@@ -19,8 +19,9 @@ use crate::session::hold::Refusal;
 use crate::session::ledger::Settled;
 use crate::session::outbox::Outbox;
 use crate::session::{Ddl, Frame, FromClient, FromServer, Session};
+use crate::stats::{Tally, Traffic};
 use crate::wire::backend::TxStatus;
-use crate::wire::{back, encode, frame};
+use crate::wire::{back, backend, encode, frame};
 
 /// Answers of ours that wait for a client that does not read: beyond this, nothing more is read from it.
 pub(super) const CLIENT_BACKLOG: usize = 64 << 10;
@@ -43,6 +44,9 @@ pub struct Conversation {
     /// Where its database's reads are split.
     pub reader: Option<Box<Reader>>,
     pub witness: Arc<Witness>,
+    /// The books of its pool, and what was not entered in them yet.
+    pub tally: Arc<Tally>,
+    pub traffic: Traffic,
 }
 
 /// How a loan ends.
@@ -102,7 +106,7 @@ impl Conversation {
         self.entry.waker.register(cx.waker());
         match self.relay(server, cx) {
             Ok(()) => {
-                self.note_state();
+                self.note_state(server);
                 Poll::Pending
             }
             Err(Stop::End(end)) => Poll::Ready(end),
@@ -160,15 +164,6 @@ impl Conversation {
         Err(Error::new(kind, Side::Proxy).into())
     }
 
-    fn note_state(&self) {
-        let state = match (self.session.quiet(), self.session.in_transaction()) {
-            (false, _) => State::Active,
-            (true, true) => State::IdleInTransaction,
-            (true, false) => State::Idle,
-        };
-        self.entry.enter(state);
-    }
-
     /// The proof, once the server owes nothing and everything for it is out.
     fn settled(&self) -> Option<Settled> {
         let through = !self.to_server.has_pending()
@@ -199,7 +194,10 @@ impl Conversation {
 
     fn pull_from_server(&mut self, server: &mut Server, cx: &mut Context<'_>) -> Result<Pulled, Stop> {
         match self.to_client.poll_fill(&mut server.stream, cx) {
-            Poll::Ready(Ok(Read::Bytes)) => Ok(Pulled::Bytes),
+            Poll::Ready(Ok(Read::Bytes(n))) => {
+                self.traffic.sent += n as u64;
+                Ok(Pulled::Bytes)
+            }
             Poll::Ready(Ok(Read::Full)) => Ok(Pulled::NoRoom),
             Poll::Pending => Ok(Pulled::Nothing),
             Poll::Ready(Ok(Read::End) | Err(_)) => Err(Stop::End(End::ServerGone { told: self.session.told_fatal() })),
@@ -242,7 +240,10 @@ impl Conversation {
             return Ok(false);
         }
         match self.to_server.poll_fill(&mut self.stream, cx) {
-            Poll::Ready(Ok(Read::Bytes)) => Ok(true),
+            Poll::Ready(Ok(Read::Bytes(n))) => {
+                self.traffic.received += n as u64;
+                Ok(true)
+            }
             Poll::Ready(Ok(Read::Full)) | Poll::Pending => Ok(false),
             Poll::Ready(Ok(Read::End) | Err(_)) => Err(Stop::End(End::ClientGone)),
         }
@@ -314,6 +315,7 @@ impl Conversation {
             }
             let Some(frame) = view(header, unjudged, Session::server_needs(&header)) else { break };
             if header.tag == back::ERROR {
+                self.tally.process().server_errors.add(backend::sqlstate(frame.body));
                 note_shown_error(self.reader.as_deref(), &self.session, frame.body);
             }
             let mut out = Outbox::new(staged, span);
@@ -332,9 +334,8 @@ impl Conversation {
             if self.session.fakes_due() {
                 self.flush_fakes();
             }
-            // query_timeout is each query's own, also in a pipeline that never runs dry.
-            if header.tag == back::READY_FOR_QUERY && !self.session.quiet() {
-                self.entry.again();
+            if header.tag == back::READY_FOR_QUERY && verdict == FromServer::Forward {
+                self.note_answered(server);
             }
         }
         Ok(())
@@ -344,20 +345,6 @@ impl Conversation {
         let (staged, span, _) = self.to_client.parts();
         let mut out = Outbox::new(staged, span);
         self.session.flush_fakes(&mut out);
-        if out.folded() {
-            self.to_client.folded();
-        }
-    }
-
-    /// What the server still said counts for nothing; what the client is owed instead goes behind what it was shown.
-    pub(super) fn lose_server(&mut self) {
-        let unread = self.to_client.unjudged().len();
-        self.to_client.swallow(unread);
-        self.to_server.lose_pending();
-        let reads = self.reader.as_ref().is_some_and(|reader| reader.loan != Loan::Whole);
-        let (staged, span, _) = self.to_client.parts();
-        let mut out = Outbox::new(staged, span);
-        self.session.lose(reads, &mut out);
         if out.folded() {
             self.to_client.folded();
         }

@@ -18,6 +18,7 @@ use crate::session::hold::Refusal;
 use crate::session::ledger::Settled;
 use crate::session::look::Seen;
 use crate::sql::Modes;
+use crate::stats::{NOWHERE, Wait};
 use crate::wire::backend::TxStatus;
 use crate::wire::encode;
 
@@ -61,7 +62,7 @@ impl Client {
             let pool = standby.and_then(|node| reader?.split.readers.get(node)).unwrap_or(&self.backed.pool);
             let mut lease = match pool.checkout(seat) {
                 Checkout::Ready(lease) => lease,
-                Checkout::Wait(waiting) => match Box::pin(self.wait(waiting)).await {
+                Checkout::Wait(waiting) => match Box::pin(self.wait(waiting, pool.why())).await {
                     Waited::Lease(lease) => lease,
                     Waited::Dismissed(_) if standby.is_some() => {
                         way = self.instead(Reason::NoConnection);
@@ -77,12 +78,11 @@ impl Client {
                     Waited::Retired => return None,
                 },
             };
-            self.conversation.entry.serve_by(&lease.gate);
-            self.conversation.entry.enter(State::Active);
+            self.conversation.begin_loan(&lease);
             self.conversation.attach(&mut lease);
             match poll_fn(|cx| self.conversation.poll_relay(&mut lease, cx)).await {
                 End::Settled(settled) => {
-                    self.conversation.entry.enter(State::Idle);
+                    self.conversation.end_loan(&lease);
                     self.end_loan(standby);
                     lease.release(settled);
                     return None;
@@ -148,23 +148,12 @@ impl Client {
     async fn catch_up(&self, way: Way) -> Way {
         let Way::Wait { floor, len, begins, reason } = way else { return way };
         let Some(reader) = &self.conversation.reader else { return self.instead(Reason::Off) };
-        let split = &reader.split;
-        let deadline = Instant::now() + reader.patience();
-        loop {
-            match reader.find(floor) {
-                Found::Node(node) => return self.read_there(node, len, begins, reason),
-                Found::Primary => return self.read_instead(len, begins, Reason::Shared),
-                Found::Nobody(reason) => return self.read_instead(len, begins, reason),
-                Found::Stale => {}
-            }
-            let waited = split.cluster.caught_up(reader.wait_for(floor), deadline, reader.policy.max_lag).await;
-            if waited.is_err() || Instant::now() >= deadline {
-                break;
-            }
-        }
-        match reader.find(floor) {
-            Found::Node(node) => self.read_there(node, len, begins, reason),
-            _ => self.read_instead(len, begins, Reason::TooStale),
+        let began = Instant::now();
+        let found = find_in_time(reader, floor, began + reader.patience()).await;
+        self.conversation.waited_for_freshness(began);
+        match found {
+            Ok(node) => self.read_there(node, len, begins, reason),
+            Err(instead) => self.read_instead(len, begins, instead),
         }
     }
 
@@ -280,6 +269,7 @@ impl Client {
     /// The server is gone. The client is told what became of what it asked for, and stays.
     fn lose(&mut self, lease: Lease<Server>, standby: Option<usize>) {
         self.suspect(&lease);
+        let node = lease.node();
         let session = &mut self.conversation.session;
         if standby.is_some() && session.quiet() && session.begun_modes().is_some() && session.may_move() {
             // Between two statements of a READ ONLY transaction: the next one begins it again.
@@ -291,8 +281,14 @@ impl Client {
         }
         drop(lease);
         self.end_loan(standby);
+        self.rest(node);
+    }
+
+    /// Without a server: in a transaction that was begun here, or lost, or in none.
+    fn rest(&mut self, node: usize) {
         let begun = self.conversation.session.absent().is_some();
-        self.conversation.entry.enter(if begun { State::IdleInTransaction } else { State::Idle });
+        self.conversation.enter(if begun { State::IdleInTransaction } else { State::Idle }, node);
+        self.conversation.settle_books(node);
     }
 
     /// The frame in front is refused: the client is told, and stays.
@@ -301,13 +297,12 @@ impl Client {
         if let Some(reader) = &mut self.conversation.reader {
             reader.let_go();
         }
-        let begun = self.conversation.session.absent().is_some();
-        self.conversation.entry.enter(if begun { State::IdleInTransaction } else { State::Idle });
+        self.rest(NOWHERE);
     }
 
     /// In the queue. Cancel-safe: the place is given up when dropped.
-    async fn wait(&mut self, mut waiting: Waiting<Server>) -> Waited {
-        self.conversation.entry.enter(State::Waiting);
+    async fn wait(&mut self, mut waiting: Waiting<Server>, why: Wait) -> Waited {
+        self.conversation.begin_wait(why);
         poll_fn(|cx| self.poll_wait(&mut waiting, cx)).await
     }
 
@@ -335,10 +330,10 @@ impl Client {
             return Poll::Ready(Waited::Leave(Leave::Gone));
         }
         // A client that leaves gives up its place; what it sends in the meantime stays in the buffer.
-        let Conversation { to_server, stream, .. } = &mut self.conversation;
+        let Conversation { to_server, stream, traffic, .. } = &mut self.conversation;
         loop {
             match to_server.poll_fill(stream, cx) {
-                Poll::Ready(Ok(Read::Bytes)) => {}
+                Poll::Ready(Ok(Read::Bytes(n))) => traffic.received += n as u64,
                 Poll::Ready(Ok(Read::End) | Err(_)) => return Poll::Ready(Waited::Leave(Leave::Gone)),
                 Poll::Ready(Ok(Read::Full)) | Poll::Pending => return Poll::Pending,
             }
@@ -355,6 +350,26 @@ impl Client {
                 .because(error),
             None => Error::new(Kind::QueryWait, Side::Proxy),
         }
+    }
+}
+
+/// A standby that is new enough, or gets there before the deadline; or why the primary reads instead.
+async fn find_in_time(reader: &Reader, floor: u64, deadline: Instant) -> Result<usize, Reason> {
+    loop {
+        match reader.find(floor) {
+            Found::Node(node) => return Ok(node),
+            Found::Primary => return Err(Reason::Shared),
+            Found::Nobody(reason) => return Err(reason),
+            Found::Stale => {}
+        }
+        let waited = reader.split.cluster.caught_up(reader.wait_for(floor), deadline, reader.policy.max_lag).await;
+        if waited.is_err() || Instant::now() >= deadline {
+            break;
+        }
+    }
+    match reader.find(floor) {
+        Found::Node(node) => Ok(node),
+        _ => Err(Reason::TooStale),
     }
 }
 

@@ -1,7 +1,7 @@
 //! How one pool gets its connections: whom it logs in as, where, and what a login taught.
 
 use std::sync::{Arc, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use parking_lot::RwLock;
 use tokio::sync::watch;
@@ -17,6 +17,8 @@ use crate::pool::{Dialler, Gauge, Permit, Pool};
 use crate::server::Server;
 use crate::server::connect::Route;
 use crate::server::login::{self, Credentials, LoggedIn, Plan};
+use crate::server::roll::Roll;
+use crate::stats::Tally;
 
 /// What all logins of one pool share; replaced by a reload.
 pub struct Recipe {
@@ -40,6 +42,8 @@ pub struct Backend {
     /// What the last login reported: what new clients are told.
     pub reported: watch::Sender<Option<Arc<Reported>>>,
     pub all: Weak<Backends>,
+    pub tally: Arc<Tally>,
+    pub roll: Arc<Roll>,
 }
 
 /// The pool's own handle on it, and which servers the pool is for.
@@ -65,8 +69,11 @@ impl Backend {
     async fn open(&self, permit: Permit<Server>, follow: Follow) {
         let node = permit.node();
         let pool = Arc::clone(permit.pool());
+        let (meter, began) = (self.tally.at(node), Instant::now());
         let error = match self.log_in(node, follow).await {
-            Ok(found) => {
+            Ok(mut found) => {
+                meter.connected(began.elapsed().as_micros() as u64);
+                found.server.enrol(&self.roll, &permit, &self.tally);
                 // A standby reports itself, which clients are not to believe of the primary.
                 if follow == Follow::Primary {
                     self.reported.send_replace(Some(Arc::new(found.reported)));
@@ -75,6 +82,7 @@ impl Backend {
             }
             Err(error) => error,
         };
+        meter.not_connected();
         tracing::warn!(database = self.database, user = self.credentials.user, "server login failed: {error}");
         if is_final(&error) {
             pool.dismiss(&error);

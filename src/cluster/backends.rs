@@ -25,6 +25,8 @@ use crate::pool::{Caps, Gauge, Pool};
 use crate::server::Server;
 use crate::server::connect::Route;
 use crate::server::login::Credentials;
+use crate::server::roll::Roll;
+use crate::stats::Stats;
 
 /// A pool and what stands behind it.
 pub struct Backed {
@@ -70,13 +72,16 @@ pub struct Backends {
     ground: RwLock<Ground>,
     pools: Registry<Backed>,
     gauges: Mutex<HashMap<GaugeKey, Arc<Gauge>>>,
-    clusters: Mutex<Vec<(Watch, Arc<Cluster>)>>,
+    pub(super) clusters: Mutex<Vec<(Watch, Arc<Cluster>)>>,
     pub(super) sight: Sight,
     pub(super) catalogs: Mutex<Watches>,
     /// Secrets that servers told.
     pub lookups: Lookups,
     /// Held while a pool is added, so that none misses a RESUME.
-    paused: Mutex<bool>,
+    pub(super) paused: Mutex<bool>,
+    pub stats: Arc<Stats>,
+    /// The connections of all pools.
+    pub roll: Arc<Roll>,
 }
 
 /// Caps count per server.
@@ -99,6 +104,8 @@ impl Backends {
             catalogs: Mutex::default(),
             lookups: Lookups::default(),
             paused: Mutex::new(false),
+            stats: Arc::default(),
+            roll: Arc::default(),
         });
         backends.note_splits(&config);
         backends
@@ -161,6 +168,8 @@ impl Backends {
             cluster: cluster.clone(),
             reported: watch::Sender::new(None),
             all: Weak::clone(&self.me),
+            tally: self.tally(name, database, user),
+            roll: Arc::clone(&self.roll),
         });
         let serving = serving(database, cluster.as_deref());
         let caps: Vec<_> =
@@ -253,6 +262,7 @@ impl Backends {
         self.sight.books.sweep();
         self.lookups.sweep();
         self.sweep_catalogs();
+        self.stats.sweep(named);
         self.gauges.lock().retain(|_, gauge| Arc::strong_count(gauge) > 1);
     }
 

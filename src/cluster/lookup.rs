@@ -232,6 +232,8 @@ impl Backends {
             cluster: cluster.clone(),
             reported: watch::Sender::new(None),
             all: std::sync::Weak::new(),
+            tally: self.tally(name, database, asker),
+            roll: Arc::clone(&self.roll),
         });
         let limits = Limits { size: CONNECTIONS, min_size: 0, reserve: 0, ..backends::limits(ground, database, asker) };
         let caps = vec![Vec::new(); backends::addresses(database).len()];

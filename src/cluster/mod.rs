@@ -1,6 +1,6 @@
 //! The servers of one `servers` list: watched, judged, and the judgement published to the pools in front of them.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Instant;
 
@@ -19,6 +19,7 @@ pub mod memory;
 pub mod probe;
 mod question;
 pub mod sampler;
+mod shown;
 pub mod split;
 mod splits;
 pub mod state;
@@ -65,6 +66,9 @@ pub struct Cluster {
     state: Arc<State>,
     /// A reload replaced it: nobody asks its servers any more.
     retired: AtomicBool,
+    /// How often another server than before was found to be the primary.
+    failovers: AtomicU64,
+    last_primary: AtomicUsize,
 }
 
 /// What all clusters of the process share.
@@ -110,6 +114,8 @@ impl Cluster {
             names,
             state: Arc::clone(&sight.state),
             retired: AtomicBool::new(false),
+            failovers: AtomicU64::new(0),
+            last_primary: AtomicUsize::new(usize::MAX),
         })
     }
 
@@ -328,7 +334,21 @@ impl Cluster {
             self.held_since.store(0, Ordering::Relaxed);
             self.catalogs.lock().iter().filter_map(Weak::upgrade).for_each(|watch| watch.doubt());
         }
+        self.note_primary(after);
         self.tell(&before, after);
+    }
+
+    fn note_primary(&self, topology: &Topology) {
+        let Some(primary) = topology.primary() else { return };
+        let last = self.last_primary.swap(primary, Ordering::Relaxed);
+        if last != usize::MAX && last != primary {
+            self.failovers.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// How often another server than before was found to be the primary.
+    pub fn failovers(&self) -> u64 {
+        self.failovers.load(Ordering::Relaxed)
     }
 
     fn tell(&self, before: &Topology, after: &Topology) {

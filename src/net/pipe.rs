@@ -39,7 +39,7 @@ const FOLD: usize = 1024;
 /// What one read led to.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Read {
-    Bytes,
+    Bytes(usize),
     /// The peer ended its side.
     End,
     /// No room until something is written.
@@ -140,7 +140,7 @@ impl Pipe {
             Poll::Ready(Ok(n)) => {
                 self.end += n;
                 self.bulk = n == size;
-                Poll::Ready(Ok(Read::Bytes))
+                Poll::Ready(Ok(Read::Bytes(n)))
             }
             Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
             Poll::Pending => {
@@ -294,7 +294,7 @@ mod tests {
             feed.write_all(&[b'x'; 1000]).await.expect("room");
             tokio::task::yield_now().await;
             match pipe.poll_fill(&mut from, &mut cx) {
-                Poll::Ready(Ok(Read::Bytes)) => pipe.pass(pipe.unjudged().len()),
+                Poll::Ready(Ok(Read::Bytes(_))) => pipe.pass(pipe.unjudged().len()),
                 Poll::Ready(Ok(Read::Full)) => {
                     full = true;
                     break;

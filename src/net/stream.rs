@@ -3,6 +3,7 @@
 //! Reading and writing go through `poll_*`, so that both directions of a conversation progress in one poll.
 
 use std::io::{self, IoSlice};
+use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -34,6 +35,32 @@ macro_rules! each {
 impl Stream {
     pub fn is_tls(&self) -> bool {
         matches!(self, Stream::TlsFromClient(_) | Stream::TlsToServer(_))
+    }
+
+    /// Protocol version, cipher suite and key exchange, as in `TLSv1.3/TLS_AES_256_GCM_SHA384/X25519`; empty without TLS.
+    pub fn tls_name(&self) -> String {
+        let connection: &rustls::CommonState = match self {
+            Stream::Tcp(_) | Stream::Unix(_) => return String::new(),
+            Stream::TlsFromClient(io) => io.get_ref().1,
+            Stream::TlsToServer(io) => io.get_ref().1,
+        };
+        let version = connection.protocol_version().and_then(|version| version.as_str()).unwrap_or("TLS");
+        let version = version.replace("TLSv1_", "TLSv1.");
+        let suite = connection.negotiated_cipher_suite().and_then(|suite| suite.suite().as_str());
+        let group = connection.negotiated_key_exchange_group().and_then(|group| group.name().as_str());
+        let parts = [suite.map(|suite| suite.replace("TLS13_", "TLS_")), group.map(str::to_owned)];
+        parts.into_iter().flatten().fold(version, |name, part| name + "/" + &part)
+    }
+
+    /// The two ends of a TCP connection, ours first.
+    pub fn ends(&self) -> Option<(SocketAddr, SocketAddr)> {
+        let tcp = match self {
+            Stream::Tcp(io) => io,
+            Stream::Unix(_) => return None,
+            Stream::TlsFromClient(io) => io.get_ref().0,
+            Stream::TlsToServer(io) => io.get_ref().0,
+        };
+        tcp.local_addr().ok().zip(tcp.peer_addr().ok())
     }
 
     /// Has the socket watched by the runtime in which this is called. A second descriptor of it is registered there and

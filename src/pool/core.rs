@@ -11,6 +11,7 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use super::home::Home;
+use crate::stats::Wait;
 
 /// How many connections of a pool may be on their way at once, per node.
 pub const DIAL_WIDTH: usize = 8;
@@ -216,6 +217,22 @@ impl<T, W> Core<T, W> {
         Some(node)
     }
 
+    /// Why somebody who waits now has to.
+    pub fn why(&self, now: Instant) -> Wait {
+        if self.paused {
+            return Wait::Paused;
+        }
+        let oldest = self.queue.front().map(|waiter| waiter.since);
+        let bound = self.bound(oldest, now);
+        match self.serving {
+            Serving::Held(_) | Serving::Nobody => Wait::NoPrimary,
+            _ if self.dial_candidates().any(|n| self.nodes[n].dialling > 0 || self.nodes[n].open < bound) => {
+                Wait::Connect
+            }
+            _ => Wait::PoolFull,
+        }
+    }
+
     /// How many connections a node may have: the reserve counts once somebody has waited for long.
     fn bound(&self, oldest: Option<Instant>, now: Instant) -> usize {
         let Limits { size, reserve, reserve_after, .. } = self.limits;
@@ -301,6 +318,10 @@ impl<T, W> Core<T, W> {
         (0..self.nodes.len()).flat_map(|n| self.recycle(n)).collect()
     }
 
+    pub fn is_paused(&self) -> bool {
+        self.paused
+    }
+
     /// PAUSE and RESUME: nothing is handed out in between.
     pub fn pause(&mut self, paused: bool) {
         self.paused = paused;
@@ -366,6 +387,17 @@ impl<T, W> Core<T, W> {
 
     pub fn nodes(&self) -> usize {
         self.nodes.len()
+    }
+
+    /// Of one node; who waits is counted with the first one.
+    pub fn census_of(&self, node: usize) -> Census {
+        let waiting = if node == 0 { self.queue.len() } else { 0 };
+        self.nodes.get(node).map_or_else(Census::default, |node| Census {
+            open: node.open,
+            idle: node.idle.len(),
+            dialling: node.dialling,
+            waiting,
+        })
     }
 
     pub fn census(&self) -> Census {

@@ -46,7 +46,7 @@ impl<T: Lent> Permit<T> {
         self.node
     }
 
-    pub(super) fn epoch(&self) -> u64 {
+    pub fn epoch(&self) -> u64 {
         self.epoch
     }
 

@@ -12,6 +12,7 @@ use std::time::Instant;
 use parking_lot::Mutex;
 
 use crate::error::Error;
+use crate::stats::Wait;
 
 pub mod core;
 pub mod home;
@@ -66,6 +67,11 @@ impl Gauge {
 
     pub fn count(&self) -> usize {
         self.count.load(Ordering::Relaxed)
+    }
+
+    fn is_full(&self) -> bool {
+        let limit = self.limit.load(Ordering::Relaxed);
+        limit != 0 && self.count() >= limit
     }
 
     pub fn acquire(&self) -> bool {
@@ -257,6 +263,26 @@ impl<T: Lent> Pool<T> {
 
     pub fn census(&self) -> Census {
         self.core.lock().census()
+    }
+
+    pub fn census_of(&self, node: usize) -> Census {
+        self.core.lock().census_of(node)
+    }
+
+    pub fn is_paused(&self) -> bool {
+        self.core.lock().is_paused()
+    }
+
+    /// Connections that were opened before this epoch close when they come back.
+    pub fn epoch(&self, node: usize) -> u64 {
+        self.core.lock().epoch(node)
+    }
+
+    /// Why somebody who waits now has to.
+    pub fn why(&self) -> Wait {
+        let why = self.core.lock().why(Instant::now());
+        let full = || self.caps.iter().flatten().any(|gauge| gauge.is_full());
+        if why == Wait::Connect && full() { Wait::Capped } else { why }
     }
 
     /// The last failed dial, until one succeeds.

@@ -17,6 +17,7 @@ const LIMIT: Duration = Duration::from_secs(10);
 /// closes it.
 pub async fn run(mut lease: Lease<Server>, queries: Vec<String>) {
     let mut proof = None;
+    lease.gate.note_cleaning(true);
     for text in queries {
         match tokio::time::timeout(LIMIT, converse(&mut lease, &text)).await {
             Ok(Some(settled)) => proof = Some(settled),
@@ -27,6 +28,7 @@ pub async fn run(mut lease: Lease<Server>, queries: Vec<String>) {
             lease.state.known = lease.state.base.clone();
         }
     }
+    lease.gate.note_cleaning(false);
     if let Some(settled) = proof {
         lease.release(settled);
     }

@@ -148,6 +148,7 @@ async fn login_once(plan: &Plan, attempt: Attempt) -> Result<LoggedIn, Error> {
         home: home::here(),
         born: Instant::now(),
         cancel_wait: plan.route.global.cancel_wait_timeout,
+        enrolled: None,
     };
     Ok(LoggedIn { server, settled, reported: greeting.reported })
 }

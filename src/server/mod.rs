@@ -2,8 +2,8 @@
 
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
@@ -12,6 +12,7 @@ use tokio::sync::Notify;
 pub mod cleanup;
 pub mod connect;
 pub mod login;
+pub mod roll;
 
 use crate::net::stream::Stream;
 use crate::pool::Lent;
@@ -21,6 +22,7 @@ use crate::session::ledger::Settled;
 use crate::session::settings;
 use crate::wire::{back, backend, frame};
 use connect::Route;
+use roll::{Enrolled, Face};
 
 /// A server connection.
 pub struct Server {
@@ -33,6 +35,8 @@ pub struct Server {
     home: Home,
     born: Instant,
     cancel_wait: Option<Duration>,
+    /// Its place on the roll, if it is a pool's.
+    enrolled: Option<Enrolled>,
 }
 
 /// What those say who watch a server, for whoever has a connection to it.
@@ -79,6 +83,8 @@ pub struct Gate {
     pub secret: Box<[u8]>,
     /// What those say who watch its server.
     standing: Arc<Standing>,
+    /// What lists show of it.
+    face: OnceLock<Face>,
     up: AtomicUsize,
     fell: Notify,
 }
@@ -88,7 +94,20 @@ pub struct Raised(Arc<Gate>);
 
 impl Gate {
     pub fn new(route: Route, pid: i32, secret: &[u8], standing: Arc<Standing>) -> Gate {
-        Gate { route, pid, secret: secret.into(), standing, up: AtomicUsize::new(0), fell: Notify::new() }
+        Gate {
+            route,
+            pid,
+            secret: secret.into(),
+            standing,
+            face: OnceLock::new(),
+            up: AtomicUsize::new(0),
+            fell: Notify::new(),
+        }
+    }
+
+    /// None of a connection that is no pool's.
+    pub fn face(&self) -> Option<&Face> {
+        self.face.get()
     }
 
     pub fn standing(&self) -> &Standing {

@@ -38,8 +38,8 @@ impl Session {
     }
 
     /// The server at hand is gone. Tells the client what is to be told now; the rest it learns at its next statement.
-    /// `reads`: what was sent in autocommit is proven to read.
-    pub fn lose(&mut self, reads: bool, to_client: &mut Outbox<'_>) {
+    /// `reads`: what was sent in autocommit is proven to read. Returns the error that was told, if one was.
+    pub fn lose(&mut self, reads: bool, to_client: &mut Outbox<'_>) -> Option<ErrorKind> {
         let begun = self.status != TxStatus::Idle;
         let owed: Vec<Owed> =
             std::iter::from_fn(|| self.ledger.pop()).filter(|owed| owed.action != Action::Skip).collect();
@@ -67,6 +67,7 @@ impl Session {
         if after == TxStatus::Failed {
             self.begin_lost(if was_told { Place::Failed } else { Place::Lost });
         }
+        outcome.kind().filter(|_| was_told)
     }
 
     fn forget_server(&mut self) {
@@ -96,13 +97,22 @@ fn outcome(owed: &[Owed], begun: bool, reads: bool) -> Outcome {
     if acts && !reads { Outcome::Unknown } else { Outcome::Undone }
 }
 
+impl Outcome {
+    /// None: what the client wanted has happened.
+    fn kind(self) -> Option<ErrorKind> {
+        match self {
+            Outcome::RolledBack => None,
+            Outcome::Undone => Some(ErrorKind::TransactionLost),
+            Outcome::Unknown => Some(ErrorKind::OutcomeUnknown),
+        }
+    }
+}
+
 fn tell(outcome: Outcome, to_client: &mut Outbox<'_>) {
-    let kind = match outcome {
-        Outcome::RolledBack => return encode::command_complete(to_client.end(), "ROLLBACK"),
-        Outcome::Undone => ErrorKind::TransactionLost,
-        Outcome::Unknown => ErrorKind::OutcomeUnknown,
-    };
-    encode::error(to_client.end(), &Error::new(kind, Side::Server));
+    match outcome.kind() {
+        None => encode::command_complete(to_client.end(), "ROLLBACK"),
+        Some(kind) => encode::error(to_client.end(), &Error::new(kind, Side::Server)),
+    }
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use crate::config::PoolMode;
 use crate::error::{Error, Kind as ErrorKind, Side};
 use crate::sql::{End, Lexical, Reported};
+use crate::stats::Prepares;
 use crate::wire::backend::TxStatus;
 use crate::wire::{back, encode, frame, front};
 
@@ -178,6 +179,8 @@ pub struct Session {
     /// The client's next message waits for a Describe of ours.
     waits: bool,
     replay: Replay,
+    /// Since they were last taken.
+    prepares: Prepares,
 }
 
 impl Session {
@@ -219,6 +222,7 @@ impl Session {
             told_fatal: false,
             waits: false,
             replay: Replay::default(),
+            prepares: Prepares::default(),
         }
     }
 
@@ -323,6 +327,21 @@ impl Session {
     /// The server said goodbye to the client itself, by a FATAL error.
     pub fn told_fatal(&self) -> bool {
         self.told_fatal
+    }
+
+    /// What it did with named statements since this was last asked.
+    pub fn take_prepares(&mut self) -> Prepares {
+        std::mem::take(&mut self.prepares)
+    }
+
+    /// How many named statements it has.
+    pub fn prepared(&self) -> usize {
+        self.statements.len()
+    }
+
+    /// As the client has them now.
+    pub fn settings(&self) -> &Arc<Settings> {
+        &self.wanted
     }
 
     pub fn pin(&self) -> Option<Pin> {

@@ -37,6 +37,7 @@ impl Session {
         if view.name.is_empty() || !self.tracking {
             return Ok(self.unnamed_parse(&view, to_server, frame.header.len));
         }
+        self.prepares.client_parses += 1;
         if self.statements.find(view.name).is_some() {
             self.duplicate_parse(view.name, to_server);
             encode::parse(to_server.end(), DECOY, view.rest);
@@ -106,6 +107,7 @@ impl Session {
     /// Sends the Parse of a shared statement, closing another first where the server's set is full.
     fn teach(&mut self, statement: &Arc<Statement>, server: &mut ServerState, to_server: &mut Outbox<'_>, owed: Owed) {
         self.make_way(statement, server, to_server);
+        self.prepares.server_parses += 1;
         encode::parse(to_server.end(), &statement.name, &statement.rest);
         self.ledger.push(owed);
     }
@@ -201,6 +203,7 @@ impl Session {
         }
         let (taken, rest) = (5 + name.len() + 1, frame.header.len - 5 - (name.len() + 1));
         self.pin_for(Pin::LargeParse);
+        self.prepares.client_parses += 1;
         if self.statements.find(name).is_some() {
             self.duplicate_parse(name, to_server);
             encode::parse_head(to_server.end(), DECOY, rest);
@@ -217,6 +220,7 @@ impl Session {
             effect: None,
         });
         let slot = self.statements.insert(name, Arc::clone(&statement));
+        self.prepares.server_parses += 1;
         self.make_way(&statement, server, to_server);
         encode::parse_head(to_server.end(), &statement.name, rest);
         self.ledger.push(Owed::new(Kind::Parse, Action::Forward).of(id, slot));
@@ -250,6 +254,7 @@ impl Session {
         else {
             return Ok(self.bind_unknown(&names, frame, to_server));
         };
+        self.prepares.binds += 1;
         if let Some(taint) = statement.taint {
             self.tainted(taint, to_server);
         }

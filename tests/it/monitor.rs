@@ -321,6 +321,8 @@ pub mod room {
             cluster: Some(Arc::clone(cluster)),
             reported: tokio::sync::watch::Sender::new(None),
             all: std::sync::Weak::new(),
+            tally: pgweir::stats::Stats::default().tally("test1", user, &[]),
+            roll: Arc::default(),
         };
         let limits = Limits {
             size: 5,

@@ -1,0 +1,211 @@
+//! What the console and the metrics print: plain values of one moment.
+//!
+//! Names are PgBouncer's where it has the thing. Times are microseconds where a field says nothing else.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use super::meter::Wait;
+use super::totals::{Averages, Totals};
+
+/// The process at one moment. Single clients and servers are apart (`House::clients_shown`,
+/// `House::servers_shown`): there may be
+/// many.
+#[derive(Clone, Debug)]
+pub struct Snapshot {
+    pub at: SystemTime,
+    pub started: SystemTime,
+    /// Over how long the averages are: between one `stats_period` and two.
+    pub averaged_over: Duration,
+    /// By database and server user, in the order of their names.
+    pub pools: Vec<Pool>,
+    pub clusters: Vec<Cluster>,
+    pub process: Process,
+}
+
+/// One pool: what PgBouncer shows as one row, whatever the number of servers behind it.
+#[derive(Clone, Debug)]
+pub struct Pool {
+    /// The database's name in the config, and the user that servers know.
+    pub database: Arc<str>,
+    pub user: Arc<str>,
+    pub pool_mode: &'static str,
+    pub clients: Clients,
+    /// Over all servers.
+    pub servers: Servers,
+    /// Of the client that waits longest.
+    pub maxwait: u64,
+    pub totals: Totals,
+    pub averages: Averages,
+    pub logins: u64,
+    /// In the order of the config's list.
+    pub by_server: Vec<Target>,
+    /// Where batches went and why, since the start: reasons that never came up left out.
+    pub routes: Vec<(&'static str, u64)>,
+    /// Clients that were pinned to a server so far, by reason.
+    pub pins: Vec<(&'static str, u64)>,
+    pub paused: bool,
+    /// Connections that it may have at each server; 0: any number.
+    pub pool_size: usize,
+}
+
+/// Clients that are logged in, by what they do now.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Clients {
+    /// Linked to a server, or idle.
+    pub active: usize,
+    /// Of these, without a server.
+    pub idle: usize,
+    pub waiting: usize,
+    /// By `Wait`.
+    pub waiting_for: [usize; Wait::ALL.len()],
+    pub pinned: usize,
+}
+
+impl Clients {
+    /// How many wait for what, what nobody waits for left out.
+    pub fn waits(&self) -> impl Iterator<Item = (Wait, usize)> {
+        Wait::ALL.into_iter().zip(self.waiting_for).filter(|(_, count)| *count > 0)
+    }
+}
+
+/// Connections to servers, by what they do now.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Servers {
+    /// Linked to a client.
+    pub active: usize,
+    pub idle: usize,
+    /// Cleaned for the next client.
+    pub tested: usize,
+    /// On their way.
+    pub login: usize,
+    /// Cancel requests on their way to them, and how many have one.
+    pub active_cancel: usize,
+    pub being_canceled: usize,
+}
+
+impl Servers {
+    pub fn add(&mut self, other: &Servers) {
+        self.active += other.active;
+        self.idle += other.idle;
+        self.tested += other.tested;
+        self.login += other.login;
+        self.active_cancel += other.active_cancel;
+        self.being_canceled += other.being_canceled;
+    }
+
+    /// Connections that exist or are on their way.
+    pub fn open(&self) -> usize {
+        self.active + self.idle + self.tested + self.being_canceled + self.login
+    }
+}
+
+/// One server of a pool.
+#[derive(Clone, Debug)]
+pub struct Target {
+    pub address: Box<str>,
+    pub servers: Servers,
+    pub totals: Totals,
+}
+
+/// One `servers` list.
+#[derive(Clone, Debug)]
+pub struct Cluster {
+    /// The databases that are behind it.
+    pub databases: Vec<String>,
+    pub nodes: Vec<Node>,
+    /// How often another server than before was found to be the primary.
+    pub failovers: u64,
+}
+
+/// One server, as the proxy sees it.
+#[derive(Clone, Debug)]
+pub struct Node {
+    pub address: String,
+    pub role: &'static str,
+    /// Why it is fenced.
+    pub fence: Option<&'static str>,
+    pub near: bool,
+    pub timeline: Option<u32>,
+    pub system: Option<u64>,
+    pub major: Option<u32>,
+    /// Bytes of WAL that a standby has not replayed, by the last answers.
+    pub lag: Option<u64>,
+    /// Why no read goes there now; None: it is a standby that may serve reads.
+    pub unfit: Option<&'static str>,
+}
+
+/// What belongs to no pool.
+#[derive(Clone, Debug, Default)]
+pub struct Process {
+    /// Sockets of clients, logged in or not, and clients that are logged in.
+    pub client_sockets: usize,
+    pub clients: usize,
+    /// Errors that clients were told, by SQLSTATE.
+    pub own_errors: Vec<(String, u64)>,
+    pub server_errors: Vec<(String, u64)>,
+    /// By reason.
+    pub logins_failed: Vec<(&'static str, u64)>,
+    pub cancels_received: u64,
+    pub cancels_sent: u64,
+    pub paused: bool,
+}
+
+/// A row of SHOW CLIENTS.
+#[derive(Clone, Debug)]
+pub struct Client {
+    pub id: u64,
+    /// Of its cancel key.
+    pub pid: i32,
+    /// The one that it logged in as.
+    pub user: Arc<str>,
+    /// The database's name in the config, and the server user: its pool's.
+    pub database: Arc<str>,
+    pub pool_user: Arc<str>,
+    /// active, idle, waiting: PgBouncer's words. Linked to a server it is active.
+    pub state: &'static str,
+    /// Its end, and the one that it dialled; None over a unix socket.
+    pub address: Option<std::net::SocketAddr>,
+    pub local: Option<std::net::SocketAddr>,
+    pub connected: SystemTime,
+    pub requested: SystemTime,
+    /// Microseconds that it has waited so far, and what for.
+    pub wait: u64,
+    pub waits_for: Option<Wait>,
+    /// The id of its server.
+    pub link: Option<u64>,
+    /// The process id of the server's backend.
+    pub remote_pid: Option<i32>,
+    /// Its protocol version and cipher suite; empty without TLS.
+    pub tls: Box<str>,
+    pub application_name: Box<str>,
+    pub prepared_statements: usize,
+    /// Why its server stays with it, and since when.
+    pub pin: Option<(&'static str, SystemTime)>,
+    pub in_transaction: bool,
+}
+
+/// A row of SHOW SERVERS.
+#[derive(Clone, Debug)]
+pub struct Server {
+    pub id: u64,
+    /// Its pool's.
+    pub database: Arc<str>,
+    pub user: Arc<str>,
+    /// active, idle, tested, being_canceled: PgBouncer's words.
+    pub state: &'static str,
+    /// As it stands in the config.
+    pub address: Box<str>,
+    pub peer: Option<std::net::SocketAddr>,
+    pub local: Option<std::net::SocketAddr>,
+    pub connected: SystemTime,
+    pub requested: SystemTime,
+    /// It closes when it comes back.
+    pub close_needed: bool,
+    /// The id of its client.
+    pub link: Option<u64>,
+    pub remote_pid: i32,
+    pub tls: Box<str>,
+    pub application_name: Box<str>,
+    pub prepared_statements: usize,
+}

@@ -66,6 +66,8 @@ pub struct Reader {
     last: Option<(usize, u64)>,
     /// The batch on a standby begins a transaction of these modes, in front of what it reads.
     pub begins: Option<Modes>,
+    /// What the loan was cleared for is nothing but reads.
+    pub all_read: bool,
     /// Nothing else was on its way to the client when the batch set out: what is judged of its answer waits.
     pub keeps_quiet: bool,
     kept: Buffer,
@@ -84,6 +86,7 @@ impl Reader {
             primary_until: 0,
             last: None,
             begins: None,
+            all_read: false,
             keeps_quiet: false,
             kept: Buffer::default(),
             kept_len: 0,
@@ -230,6 +233,12 @@ impl Reader {
 
     pub fn kept(&self) -> &[u8] {
         self.kept.bytes().get(..self.kept_len).unwrap_or_default()
+    }
+
+    /// Whether the frame in front is part of a batch that was looked at and only reads.
+    pub fn expects_reads(&self) -> bool {
+        let cleared = matches!(self.loan, Loan::Reads { left: 1.., .. } | Loan::Standby { left: 1.., .. });
+        cleared && self.all_read
     }
 
     /// A frame of this length was judged.

@@ -21,15 +21,19 @@ impl Conversation {
     /// Whether the client's next frame may go to the server at hand.
     pub(super) fn is_cleared(&mut self) -> Result<bool, Stop> {
         let Some(reader) = &mut self.reader else { return Ok(true) };
-        match reader.loan {
+        let cleared = match reader.loan {
             Loan::Reads { left: 0, .. } => {
                 reader.loan = Loan::Whole;
                 reader.let_go();
-                Ok(true)
+                true
             }
-            Loan::Standby { left: 0, .. } => self.clear_next(),
-            Loan::Whole | Loan::Reads { .. } | Loan::Standby { .. } => Ok(true),
+            Loan::Standby { left: 0, .. } => self.clear_next()?,
+            Loan::Whole | Loan::Reads { .. } | Loan::Standby { .. } => true,
+        };
+        if let Some(reader) = &self.reader {
+            self.session.expect_reads(reader.expects_reads());
         }
+        Ok(cleared)
     }
 
     /// On a standby, once the batch before it is answered: in a transaction the next one may follow if it reads, too.
@@ -38,7 +42,9 @@ impl Conversation {
             return Ok(false);
         }
         let Some(reader) = &mut self.reader else { return Ok(true) };
-        match reader.look(&self.session, self.to_server.unjudged(), false) {
+        let seen = reader.look(&self.session, self.to_server.unjudged(), false);
+        reader.all_read = matches!(seen, Seen::Reads { begins: None, .. });
+        match seen {
             Seen::More => Ok(false),
             // Behind a first query a standby answers BEGIN and SET TRANSACTION as the primary does: before it asks whether
             // it is one.

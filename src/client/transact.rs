@@ -119,6 +119,7 @@ impl Client {
             Way::Standby { node, len, begins, reason } => {
                 reader.keep(to_server.unjudged().get(..len).unwrap_or_default());
                 reader.begins = begins;
+                reader.all_read = begins.is_none();
                 reader.loan = Loan::Standby { left: len, shown: false };
                 (Some(node), reason)
             }
@@ -128,6 +129,7 @@ impl Client {
                     reader.keep(to_server.unjudged().get(..left).unwrap_or_default());
                 }
                 reader.loan = loan;
+                reader.all_read = loan != Loan::Whole;
                 (None, reason)
             }
             Way::Wait { reason, .. } => (None, reason),

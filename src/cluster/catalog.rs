@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use arc_swap::{ArcSwapOption, Guard};
 use parking_lot::RwLock;
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -34,6 +35,8 @@ type Primary = Box<dyn Fn() -> Option<Plan> + Send + Sync>;
 /// The watch over one database of one cluster. It ends when its last `Arc` is dropped.
 pub struct Watch {
     database: String,
+    /// What there is to give; written under the slot's lock alone.
+    catalog: ArcSwapOption<Catalog>,
     slot: RwLock<Slot>,
     /// Somebody has asked since the last look.
     asked: AtomicBool,
@@ -41,9 +44,8 @@ pub struct Watch {
     wake: Arc<Notify>,
 }
 
-/// What there is to give.
+/// What stands behind it.
 struct Slot {
-    catalog: Option<Arc<Catalog>>,
     /// Why nothing can be proven with it, or why it is missing.
     reason: Option<&'static str>,
     /// How many times somebody has raised one. A load is worth nothing if it has changed meanwhile.
@@ -56,7 +58,8 @@ impl Watch {
     pub fn start(database: &str, primary: impl Fn() -> Option<Plan> + Send + Sync + 'static) -> Arc<Watch> {
         let watch = Arc::new(Watch {
             database: database.to_owned(),
-            slot: RwLock::new(Slot { catalog: None, reason: Some("catalog_loading"), doubts: 0 }),
+            catalog: ArcSwapOption::empty(),
+            slot: RwLock::new(Slot { reason: Some("catalog_loading"), doubts: 0 }),
             asked: AtomicBool::new(true),
             wake: Arc::new(Notify::new()),
         });
@@ -66,8 +69,9 @@ impl Watch {
     }
 
     /// The sets, if they may be trusted now. To ask is to keep the watch awake.
-    pub fn current(&self) -> Option<Arc<Catalog>> {
-        let catalog = self.slot.read().catalog.clone();
+    /// Each read does: it takes no lock.
+    pub fn current(&self) -> Guard<Option<Arc<Catalog>>> {
+        let catalog = self.catalog.load();
         if !self.asked.load(Ordering::Relaxed) && !self.asked.swap(true, Ordering::Relaxed) && catalog.is_none() {
             self.wake.notify_one();
         }
@@ -85,7 +89,7 @@ impl Watch {
     pub fn doubt(&self) {
         let mut slot = self.slot.write();
         slot.doubts += 1;
-        slot.catalog = None;
+        self.catalog.store(None);
         slot.reason = Some("catalog_changing");
         drop(slot);
         self.wake.notify_one();
@@ -101,14 +105,14 @@ impl Watch {
         let valid = slot.doubts == doubts;
         if valid {
             slot.reason = catalog.hard_off().map(|reason| reason.label());
-            slot.catalog = Some(catalog);
+            self.catalog.store(Some(catalog));
         }
         valid
     }
 
     fn withdraw(&self, reason: &'static str) {
         let mut slot = self.slot.write();
-        slot.catalog = None;
+        self.catalog.store(None);
         slot.reason = Some(reason);
     }
 }
@@ -186,7 +190,7 @@ impl Task {
         }
         self.connect(watch).await?;
         let Some(link) = &mut self.link else { return Err(Cause::new("no_primary", "no connection")) };
-        if watch.slot.read().catalog.is_some() {
+        if watch.catalog.load().is_some() {
             let stamp = link.stamp().await?;
             if self.stamp.as_ref() == Some(&stamp) {
                 return Ok(Next::Look);

@@ -112,6 +112,10 @@ impl Sampler {
 
     /// Whether the node may serve reads now. Takes no lock.
     pub fn fit(&self, node: usize, max_lag: MaxLag) -> Result<(), Unfit> {
+        self.fit_at(self.clock.now(), node, max_lag)
+    }
+
+    fn fit_at(&self, now: u64, node: usize, max_lag: MaxLag) -> Result<(), Unfit> {
         let figures = self.nodes.get(node).ok_or(Unfit::NotStandby)?;
         match figures.verdict.load(Ordering::SeqCst) {
             FIT => {}
@@ -122,7 +126,7 @@ impl Sampler {
             return Err(Unfit::Unsure);
         }
         let lagging = match max_lag {
-            MaxLag::Time(limit) => u128::from(self.clock.now().saturating_sub(fresh)) > limit.as_nanos(),
+            MaxLag::Time(limit) => u128::from(now.saturating_sub(fresh)) > limit.as_nanos(),
             MaxLag::Bytes(limit) => figures.behind.load(Ordering::Relaxed) > limit,
         };
         if lagging { Err(Unfit::Lagging) } else { Ok(()) }
@@ -132,8 +136,10 @@ impl Sampler {
     /// is not wanted.
     pub fn reader(&self, floor: impl Fn(usize) -> Option<u64>, max_lag: MaxLag) -> Result<usize, Missed> {
         let turn = spread(self.turns.fetch_add(1, Ordering::Relaxed));
+        // Each node is asked more than once.
+        let now = self.clock.now();
         let is_above = |node: usize| floor(node).is_some_and(|floor| self.fresh(node) > floor);
-        let new_enough = |node: &usize| is_above(*node) && self.fit(*node, max_lag).is_ok();
+        let new_enough = |node: &usize| is_above(*node) && self.fit_at(now, *node, max_lag).is_ok();
         let candidate = |node: usize| {
             let figures = self.nodes.get(node)?;
             Some(Candidate { node, weight: figures.weight, near: figures.near })

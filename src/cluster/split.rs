@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use arc_swap::Guard;
 use parking_lot::{Mutex, RwLock};
 
 use super::Cluster;
@@ -100,7 +101,7 @@ impl Split {
     }
 
     /// The sets, unless DDL has passed since they were read.
-    pub fn catalog(&self) -> Option<Arc<Catalog>> {
+    pub fn catalog(&self) -> Guard<Option<Arc<Catalog>>> {
         self.catalog.current()
     }
 
@@ -137,13 +138,17 @@ impl Split {
 
     /// A standby refused the texts of this hash for what they are.
     pub fn remember_refused(&self, texts: u64) {
-        let catalog = self.catalog().map_or(0, |catalog| catalog.version());
+        let catalog = self.version();
         self.refused.add(texts, catalog, Instant::now());
     }
 
     pub fn was_refused(&self, texts: u64) -> bool {
-        let catalog = || self.catalog().map_or(0, |catalog| catalog.version());
-        !self.refused.is_empty() && self.refused.holds(texts, catalog(), Instant::now())
+        !self.refused.is_empty() && self.refused.holds(texts, self.version(), Instant::now())
+    }
+
+    /// Of the sets; 0: there are none.
+    fn version(&self) -> u64 {
+        self.catalog().as_ref().map_or(0, |catalog| catalog.version())
     }
 
     pub fn are_all_benched(&self, max_lag: MaxLag) -> bool {
@@ -159,7 +164,7 @@ impl Split {
 
     /// Whether a standby rests, having caused too many re-runs.
     pub fn is_benched(&self, node: usize) -> bool {
-        self.reruns.get(node).is_some_and(|reruns| reruns.is_benched(self.cluster.now()))
+        self.reruns.get(node).is_some_and(|reruns| reruns.has_rested() && reruns.is_benched(self.cluster.now()))
     }
 }
 
@@ -209,6 +214,11 @@ impl Reruns {
         if self.count.fetch_add(1, Ordering::Relaxed) + 1 >= RERUNS {
             self.until.fetch_max(now + WINDOW, Ordering::Relaxed);
         }
+    }
+
+    /// Ever: most standbys never do, and are not worth a look at the clock.
+    fn has_rested(&self) -> bool {
+        self.until.load(Ordering::Relaxed) > 0
     }
 
     fn is_benched(&self, now: u64) -> bool {

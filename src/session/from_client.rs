@@ -128,7 +128,7 @@ impl Session {
             return self.forward(Kind::Query);
         }
         let Some(text) = frontend::query(frame.body) else { return self.forward(Kind::Query) };
-        let statement = sql::classify(text, self.lexical, self.reported);
+        let statement = self.classified(text);
         self.note_catalog(statement.catalog);
         let effect = match self.own_effect(&statement, text) {
             Some(Wished::Effect(effect)) => Some(effect),
@@ -202,6 +202,21 @@ impl Session {
         if changes {
             self.ddl = Ddl::Running;
         }
+    }
+
+    /// What comes next was looked at, and is nothing but reads: its texts need not be judged again.
+    pub fn expect_reads(&mut self, all_read: bool) {
+        self.expects_reads = all_read;
+    }
+
+    /// What a text may do to the session.
+    pub(super) fn classified<'t>(&self, text: &'t [u8]) -> sql::Statement<'t> {
+        let judged = || sql::classify(text, self.lexical, self.reported);
+        if self.expects_reads {
+            debug_assert_eq!(judged(), sql::Statement::READ);
+            return sql::Statement::READ;
+        }
+        judged()
     }
 
     /// DEALLOCATE of statements that exist under shared names only, and SET of what is ours: ours to do. In a failed

@@ -42,6 +42,7 @@ impl Session {
 
     /// The server goes, settled or not: what the next one must be told again.
     pub fn detach(&mut self) {
+        self.expects_reads = false;
         if let Unnamed::Known(there) = &mut self.unnamed {
             *there = OnServer::No;
         }

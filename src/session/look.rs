@@ -42,6 +42,8 @@ impl Batched {
             Some(Access::SetTransaction(modes)) if single => Seen::SetTransaction { len, modes },
             Some(Access::End) if single => Seen::End { len },
             Some(Access::End | Access::SetTransaction(_)) => Seen::Other(Reason::InTransaction),
+            // One that is only parsed stays the unnamed statement, and is no read.
+            None if self.idle_control => Seen::Other(Reason::InTransaction),
             _ if more_behind => Seen::Other(Reason::Pipeline),
             Some(Access::Begin(modes)) => Seen::Reads { len, begins: Some(modes) },
             _ => Seen::Reads { len, begins: None },
@@ -53,6 +55,7 @@ impl Batched {
 pub type Judge<'a> = &'a mut dyn FnMut(&[u8], Lexical) -> Access;
 
 /// The statements of an extended batch, as far as it was read.
+#[derive(Default)]
 struct Batched {
     /// What the unnamed statement is; None: not looked at yet.
     unnamed: Option<Access>,
@@ -61,6 +64,8 @@ struct Batched {
     executes: usize,
     /// The first statement, if it begins, marks or ends a transaction.
     control: Option<Access>,
+    /// One of those was parsed.
+    idle_control: bool,
     /// It is not run twice, whatever comes: it may prepare statements, and may only describe.
     once: bool,
     /// Named statements are parsed in it.
@@ -116,7 +121,7 @@ impl Session {
 
     /// Parse, Bind, Describe, Execute and Close of portals, up to the Sync.
     fn look_at_batch(&self, bytes: &[u8], limit: usize, alone: bool, judge: Judge<'_>) -> Seen {
-        let mut batched = Batched { unnamed: None, binds: 0, executes: 0, control: None, once: !alone, names: false };
+        let mut batched = Batched { once: !alone, ..Batched::default() };
         let mut at = 0;
         loop {
             let rest = bytes.get(at..).unwrap_or_default();
@@ -153,6 +158,7 @@ impl Session {
                     return reads(access);
                 }
                 so_far.unnamed = Some(access);
+                so_far.idle_control |= is_control(access);
                 if is_control(access) { Ok(()) } else { reads(access) }
             }
             front::BIND => {
@@ -404,8 +410,10 @@ mod tests {
         assert_eq!(seen(&it, &alone), Seen::Begin { len: alone.len(), modes });
         let both = [begin.clone(), select.clone(), sync()].concat();
         assert_eq!(seen(&it, &both), Seen::Reads { len: both.len(), begins: Some(modes) });
-        let late = [select, begin, sync()].concat();
+        let late = [select.clone(), begin, sync()].concat();
         assert_eq!(seen(&it, &late), Seen::Other(Reason::InTransaction));
+        let idle = [select, parse("", "begin"), sync()].concat();
+        assert_eq!(seen(&it, &idle), Seen::Other(Reason::InTransaction), "it stays behind");
     }
 
     #[test]

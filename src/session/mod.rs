@@ -149,6 +149,8 @@ pub struct Session {
     earlier: Replacements,
     /// A large unnamed Parse in this batch that no Bind took yet.
     large_unbound: bool,
+    /// What comes next was proven to read (`expect_reads`).
+    expects_reads: bool,
     rare: Rare,
     /// The server at hand may have an unnamed statement of another client.
     strange_unnamed: bool,
@@ -202,6 +204,7 @@ impl Session {
             unnamed_batch: 0,
             earlier: Replacements::default(),
             large_unbound: false,
+            expects_reads: false,
             rare: Rare::default(),
             strange_unnamed: false,
             intern: origin.intern,

@@ -62,7 +62,7 @@ impl Session {
 
     /// Names of ours, however the client's statement is called, and the pins that come with its text.
     fn statement(&mut self, text: &[u8], rest: &[u8], to_server: &mut Outbox<'_>) -> Arc<Statement> {
-        let verdict = sql::classify(text, self.lexical, self.reported);
+        let verdict = self.classified(text);
         let effect = match &verdict.special {
             // A failed transaction refuses it like anything else.
             _ if self.status == TxStatus::Failed => None,
@@ -151,7 +151,7 @@ impl Session {
     }
 
     fn unnamed_parse(&mut self, view: &frontend::Parse<'_>, to_server: &mut Outbox<'_>, len: usize) -> FromClient {
-        let verdict = sql::classify(view.text, self.lexical, self.reported);
+        let verdict = self.classified(view.text);
         let ours = if view.name.is_empty() { self.own_effect(&verdict, view.text) } else { None };
         if let Some(taint) = verdict.taint.filter(|_| ours.is_none()) {
             self.tainted(taint, to_server);
@@ -281,7 +281,7 @@ impl Session {
             self.unnamed = Unnamed::Known(OnServer::Sent(batch));
             self.unnamed_batch = batch;
             let text = self.unnamed_rest.split(|byte| *byte == 0).next().unwrap_or_default();
-            let verdict = sql::classify(text, self.lexical, self.reported);
+            let verdict = self.classified(text);
             let (taint, catalog) = (verdict.taint, verdict.catalog);
             if taint == Some(Taint::Currval) {
                 self.tainted(Taint::Currval, to_server);

@@ -14,6 +14,7 @@ use foldhash::fast::FixedState;
 
 use super::lexer::{Kind, Token};
 use super::per_node;
+use super::sieve::Sieve;
 
 /// What an object is.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -138,6 +139,8 @@ pub struct Catalog {
     version: u64,
     hard_off: Option<HardOff>,
     names: HashMap<Box<[u8]>, Marks, FixedState>,
+    /// Those of them that matter wherever they stand.
+    sieve: Sieve,
     /// Volatile operators.
     operators: HashSet<Box<[u8]>, FixedState>,
     /// What any name with a character beyond ASCII may stand for: its bytes depend on client_encoding.
@@ -145,7 +148,7 @@ pub struct Catalog {
 }
 
 /// PostgreSQL cuts longer names.
-const NAME_LIMIT: usize = 63;
+pub(super) const NAME_LIMIT: usize = 63;
 
 /// Operators that SQL's words, ORDER BY, DISTINCT, joins and set operations use.
 const COMMON_OPERATORS: [&[u8]; 16] = [
@@ -160,6 +163,7 @@ impl Catalog {
             version,
             hard_off: rows.hard_off,
             names: HashMap::with_capacity_and_hasher(rows.objects.len(), FixedState::with_seed(version)),
+            sieve: Sieve::default(),
             operators: HashSet::with_hasher(FixedState::with_seed(version)),
             wide: Marks::default(),
         };
@@ -190,6 +194,9 @@ impl Catalog {
         if marks == Marks::default() {
             return;
         }
+        if marks.is_tainted() || marks.is_unsafe_attribute() {
+            self.sieve.add(&object.name);
+        }
         if !object.name.is_ascii() {
             // A read is never proven by such a name.
             self.wide.add(Marks(marks.0 & !Marks::CALLABLE.0));
@@ -210,6 +217,14 @@ impl Catalog {
             () => None,
         };
         self.hard_off = self.hard_off.or(found);
+    }
+
+    /// What one stands for as a relation, a type or an attribute: most names of a text are none that matters, which costs
+    /// less to see than to look up.
+    #[inline]
+    pub(super) fn marks_unless_called(&self, token: Token<'_>) -> Marks {
+        let plain = token.kind == Kind::Word && self.wide == Marks::default();
+        if plain && !self.sieve.may_hold(token.text) { Marks::default() } else { self.marks(token) }
     }
 
     /// What a [`Kind::Word`] or [`Kind::Quoted`] stands for. Allocates nothing.

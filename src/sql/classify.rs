@@ -56,6 +56,19 @@ pub struct Statement<'a> {
     pub catalog: bool,
 }
 
+impl Statement<'_> {
+    /// What every text is that [`access`](super::access()) calls a read.
+    pub const READ: Statement<'static> = Statement {
+        taint: None,
+        special: Special::None,
+        empty: false,
+        statements: 1,
+        transaction: false,
+        end: End::Open,
+        catalog: false,
+    };
+}
+
 /// Reads a text as the session with these settings would.
 pub fn classify(text: &[u8], lexical: Lexical, reported: Reported) -> Statement<'_> {
     let mut scan = Scan::new(reported);

@@ -25,6 +25,7 @@ mod names;
 mod per_node;
 mod query;
 mod setting;
+mod sieve;
 mod spans;
 mod syntax;
 mod taint;

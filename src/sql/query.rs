@@ -4,6 +4,7 @@
 use super::access::{Why, nothing_more, opens_query, passes};
 use super::catalog::{Catalog, Marks};
 use super::lexer::{Kind, Lexer, Token};
+use super::names;
 use super::setting::operands;
 use super::syntax;
 
@@ -13,6 +14,8 @@ pub(super) struct Scan<'c, 'a> {
     before: Before<'a>,
     /// The word WITH stood somewhere: a name and a list may be a CTE's.
     with: bool,
+    /// A name that [`classify`](super::classify) stops at was seen.
+    remarkable: bool,
     /// DISTINCT ON or OPERATOR stood somewhere: a call may stand behind a closing parenthesis.
     calls_behind: bool,
 }
@@ -33,7 +36,6 @@ enum Before<'a> {
 #[derive(Copy, Clone)]
 struct Name<'a> {
     token: Token<'a>,
-    marks: Marks,
     place: Place,
 }
 
@@ -52,7 +54,9 @@ impl<'c, 'a> Scan<'c, 'a> {
         match catalog {
             None => Err(Why::NoCatalog),
             Some(catalog) if catalog.hard_off().is_some() => Err(Why::CatalogOff),
-            Some(catalog) => Ok(Scan { catalog, before: Before::Other, with: false, calls_behind: false }),
+            Some(catalog) => {
+                Ok(Scan { catalog, before: Before::Other, with: false, remarkable: false, calls_behind: false })
+            }
         }
     }
 
@@ -66,6 +70,11 @@ impl<'c, 'a> Scan<'c, 'a> {
             self.step(token, lexer)?;
         }
         Ok(())
+    }
+
+    /// Whether one of the names may touch the session.
+    pub(super) fn is_remarkable(&self) -> bool {
+        self.remarkable
     }
 
     /// What came before says nothing of the next token.
@@ -101,7 +110,7 @@ impl<'c, 'a> Scan<'c, 'a> {
         if is_write_keyword(token) {
             return Err(Why::WriteKeyword);
         }
-        let marks = self.catalog.marks(token);
+        let marks = self.catalog.marks_unless_called(token);
         if marks.is_tainted() {
             return Err(if marks.is_per_node() { Why::PerNode } else { Why::TaintedRelation });
         }
@@ -115,8 +124,9 @@ impl<'c, 'a> Scan<'c, 'a> {
             Before::Closed | Before::Name(_) | Before::Other => Place::Free,
         };
         self.calls_behind |= is_call_in_front(token);
+        self.remarkable |= !matches!(names::look_up(token), names::Name::Other | names::Name::With);
         self.before = match (token.text.len(), place) {
-            (_, Place::Member) => Before::Name(Name { token, marks, place }),
+            (_, Place::Member) => Before::Name(Name { token, place }),
             (2, _) if token.is_word(b"AS") => Before::As,
             (4, _) if token.is_word(b"WITH") => {
                 self.with = true;
@@ -124,33 +134,34 @@ impl<'c, 'a> Scan<'c, 'a> {
             }
             (9, Place::Named) if matches!(before, Before::With) && token.is_word(b"RECURSIVE") => before,
             (10, _) if token.is_word(b"ORDINALITY") => Before::As,
-            _ => Before::Name(Name { token, marks, place }),
+            _ => Before::Name(Name { token, place }),
         };
         Ok(())
     }
 
     /// A parenthesis opens behind a name.
     fn call(&self, name: Name<'a>, arguments: &Lexer<'a>) -> Result<(), Why> {
+        let marks = self.catalog.marks(name.token);
         let grammar = || {
-            let free = name.place == Place::Free && name.token.kind == Kind::Word && !name.marks.is_unsafe_call();
+            let free = name.place == Place::Free && name.token.kind == Kind::Word && !marks.is_unsafe_call();
             free && syntax::takes_parenthesis(name.token.text)
         };
         let table = || self.with && name.place == Place::Free && is_table_expression(arguments.clone());
         let named = name.place == Place::Named;
-        if name.marks.is_read() || named || grammar() || table() || reads_setting(name, arguments) {
+        if marks.is_read() || named || grammar() || table() || reads_setting(name.token, marks, arguments) {
             return Ok(());
         }
-        Err(not_callable(name.marks))
+        Err(not_callable(marks))
     }
 }
 
 /// `current_setting('app.user')`: a setting that an application made up is the session's, wherever it runs.
-fn reads_setting(name: Name<'_>, arguments: &Lexer<'_>) -> bool {
-    let wanted = name.marks.is_per_node() && !name.marks.is_foreign_setting();
-    if !wanted || !matches!(name.token.text.len(), 15 | 17) {
+fn reads_setting(name: Token<'_>, marks: Marks, arguments: &Lexer<'_>) -> bool {
+    let wanted = marks.is_per_node() && !marks.is_foreign_setting();
+    if !wanted || !matches!(name.text.len(), 15 | 17) {
         return false;
     }
-    let own = name.token.text.eq_ignore_ascii_case(b"current_setting") || name.token.text == b"\"current_setting\"";
+    let own = name.text.eq_ignore_ascii_case(b"current_setting") || name.text == b"\"current_setting\"";
     let plain = |text: &[u8]| {
         text.starts_with(b"'") && text.contains(&b'.') && !text.iter().any(|byte| matches!(byte, b'\n' | b'\r'))
     };

@@ -67,7 +67,7 @@ impl Scratch {
 
     pub async fn catalog(&self) -> Arc<Catalog> {
         eventually("the sets are loaded", || async { self.watch.current().is_some() }).await;
-        self.watch.current().expect("just seen")
+        self.watch.current().clone().expect("just seen")
     }
 
     pub async fn ask(&self, text: &str) -> Access {

@@ -21,13 +21,16 @@ pub(crate) fn config(reader: &mut Reader<'_>, top: &[Entry]) -> Config {
     let named = table(reader, top, "databases");
     let mut config =
         Config { global, databases: Default::default(), users: Default::default(), peers: Default::default() };
+    let mut askers = vec![check::Asker::of(&row, &config.global.auth_dbname)];
     for (name, line, entries) in rows(reader, "databases", named.entries) {
         let path = format!("databases.{name}");
         let own = reader.row(Table::Database, &path, line, entries);
         let database = database(reader, &own, &config.global);
         check::database(reader, &own, &name, &database, &config.global);
+        askers.push(check::Asker::of(&own, &database.auth_dbname));
         config.databases.insert(name, database);
     }
+    askers.into_iter().flatten().for_each(|asker| asker.check(reader, &config));
     if named.entries.is_empty() && named.is_table {
         match reader.grammar {
             Grammar::Ini => reader.warn(named.line, "databases", "there is none: clients reach the console only"),

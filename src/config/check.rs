@@ -1,5 +1,6 @@
 //! [pure] What must hold between keys. A check is skipped where a value that it needs was refused already.
 
+use super::keys::Grammar;
 use super::read::{Reader, Row};
 use super::{AuthType, Config, Database, Global, MaxLag, ReadConsistency, SslMode, Tls, address};
 
@@ -80,6 +81,32 @@ pub(crate) fn logins(reader: &mut Reader<'_>, row: &Row, config: &Config) {
             reader.blame(row, "auth_type", format!("{expected}; found \"{}\"", global.client_tls.sslmode));
         }
         _ => {}
+    }
+}
+
+/// An `auth_dbname`, which must be a database of the file; known only once all of them are.
+pub(crate) struct Asker {
+    line: usize,
+    path: String,
+    name: String,
+}
+
+impl Asker {
+    pub(crate) fn of(row: &Row, name: &Option<String>) -> Option<Asker> {
+        let name = name.clone()?;
+        Some(Asker { line: row.line_of("auth_dbname"), path: row.at("auth_dbname"), name })
+    }
+
+    pub(crate) fn check(self, reader: &mut Reader<'_>, config: &Config) {
+        if config.database(&self.name).is_some() {
+            return;
+        }
+        let text = format!("expected one of the databases; there is no {:?}", self.name);
+        match reader.grammar {
+            // PgBouncer starts with it, and refuses the logins that need it.
+            Grammar::Ini => reader.warn(self.line, &self.path, text),
+            Grammar::Toml => reader.problem(self.line, &self.path, text),
+        }
     }
 }
 

@@ -698,6 +698,15 @@ mod tests {
             refused(&text, &[&format!("1: pgweir.auth_file: expected a file of users: auth_type is {auth_type}")]);
         }
         sound(&global("auth_type = 'trust'").replace("auth_file = 'users'", ""));
+        sound(&global("auth_user = 'u'").replace("auth_file = 'users'", ""));
+        sound(&global("auth_user = 'u'\nauth_dbname = 'app'"));
+        let gone = "expected one of the databases; there is no \"gone\"";
+        refused(&global("auth_user = 'u'\nauth_dbname = 'gone'"), &[&format!("4: pgweir.auth_dbname: {gone}")]);
+        refused(
+            &database("servers = ['h:1']\nauth_dbname = 'gone'"),
+            &[&format!("5: databases.app.auth_dbname: {gone}")],
+        );
+        refused(&global("auth_type = 'hba'"), &["1: pgweir.auth_hba_file: expected a file: auth_type is hba"]);
         sound(&global("auth_type = 'plain'\npool_mode = 'statement'\nmin_pool_size = 50\ndefault_pool_size = 0"));
     }
 

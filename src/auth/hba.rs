@@ -501,4 +501,15 @@ mod tests {
         }
         assert_eq!(flaws.len(), cases.len());
     }
+
+    proptest::proptest! {
+        /// A file is read or refused; what was read decides about anybody.
+        #[test]
+        fn any_text_is_read_or_refused(text in "(host|local|hostssl)? ?(all|[a-z@\"+/,]{0,6}) ?(all|[0-9.:/]{0,12}) ?.{0,20}\n?.{0,30}") {
+            if let Ok(rules) = Rules::parse(Path::new(FILE), &text, &files) {
+                rules.find(From::Unix, "a", "b");
+                rules.find(from("+10.0.0.1"), "a", "b");
+            }
+        }
+    }
 }

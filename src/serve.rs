@@ -2,11 +2,11 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 
 use crate::client::House;
 use crate::config::{Config, Global};
@@ -20,11 +20,13 @@ pub mod load;
 pub mod log;
 mod reception;
 mod systemd;
+mod tenure;
 mod workers;
 
 use handover::{Inheritance, Post};
 use load::{Loaded, Outcome};
 use reception::Reception;
+use tenure::Tenure;
 use workers::Crew;
 
 /// How often limits and idle servers are looked at.
@@ -89,22 +91,20 @@ async fn serve(loaded: Loaded, log: log::Handle, crew: Arc<Crew>, start: Start) 
     if let Some(inheritance) = &inheritance {
         inheritance.ready().await?;
     }
-    let pid_file = PidFile::write(&global).map_err(|error| Fault(format!("cannot write the pid file: {error}")))?;
+    let tenure = Tenure::begin(&global).map_err(|error| Fault(format!("cannot write the pid file: {error}")))?;
+    let tenure = Arc::new(tenure);
     let reception = Arc::new(Reception::open(listeners, &house, &crew));
     let post = match inheritance {
         Some(inheritance) => inheritance.taken(&global, &house, &reception).await?,
         None => fresh,
     };
-    let (replaced, successor) = mpsc::channel(1);
     if let Some(post) = post {
-        tokio::spawn(post.attend(Arc::clone(&reception), Arc::clone(&house), replaced));
+        tokio::spawn(post.attend(Arc::clone(&reception), Arc::clone(&house), Arc::clone(&tenure)));
     }
     tokio::spawn(tend(Arc::clone(&house), Arc::clone(&crew)));
     tracing::info!(pid = std::process::id(), config = %path.display(), "process up: pgweir {}", env!("CARGO_PKG_VERSION"));
-    notify(&[sd_notify::NotifyState::MainPid(std::process::id()), sd_notify::NotifyState::Ready]);
-    Process { house, phase, crew, path, log, reception, pid_file, replaced: AtomicBool::new(false) }
-        .live(&mut signals, successor)
-        .await;
+    tenure.tell(&[sd_notify::NotifyState::MainPid(std::process::id()), sd_notify::NotifyState::Ready]);
+    Process { house, phase, crew, path, log, reception, tenure }.live(&mut signals).await;
     Ok(())
 }
 
@@ -126,23 +126,21 @@ struct Process {
     path: PathBuf,
     log: log::Handle,
     reception: Arc<Reception>,
-    pid_file: PidFile,
-    /// A new process took our place.
-    replaced: AtomicBool,
+    tenure: Arc<Tenure>,
 }
 
 impl Process {
     /// PgBouncer's signals, as 1.23 and later have them.
-    async fn live(&self, signals: &mut Signals, mut successor: mpsc::Receiver<()>) {
+    async fn live(&self, signals: &mut Signals) {
         loop {
             let told = tokio::select! {
                 biased;
                 told = signals.next() => told,
-                Some(()) = successor.recv() => {
+                () = self.tenure.ended(), if !self.is_closing() => {
                     self.give_way();
                     continue;
                 }
-                () = self.crew.all_gone(), if self.is_replaced() => break,
+                () = self.crew.all_gone(), if self.is_closing() => break,
             };
             match told {
                 Told::Reload => self.reload(),
@@ -159,7 +157,7 @@ impl Process {
                 Told::Stop => break,
             }
         }
-        self.tell(sd_notify::NotifyState::Stopping);
+        self.tenure.tell(&[sd_notify::NotifyState::Stopping]);
         self.reception.shut();
         self.enter(Phase::Stopping);
         let _ = tokio::time::timeout(LAST_WORDS, self.crew.all_gone()).await;
@@ -174,20 +172,11 @@ impl Process {
     /// Another process listens in our place: the clients that we have stay until they leave.
     fn give_way(&self) {
         tracing::info!("a new process took over: waiting for clients to leave");
-        self.replaced.store(true, Ordering::Relaxed);
-        self.pid_file.leave();
         self.enter(Phase::Closing);
     }
 
-    fn is_replaced(&self) -> bool {
-        self.replaced.load(Ordering::Relaxed)
-    }
-
-    /// Tells systemd what becomes of the service, as long as that is this process.
-    fn tell(&self, state: sd_notify::NotifyState<'_>) {
-        if !self.is_replaced() {
-            notify(&[state]);
-        }
+    fn is_closing(&self) -> bool {
+        *self.phase.borrow() > Phase::Running
     }
 
     /// SIGTERM: no new clients; the present ones leave when they like, until shutdown_timeout.
@@ -223,7 +212,7 @@ impl Process {
 
     /// SIGHUP: the whole file, or nothing of it.
     fn reload(&self) {
-        self.tell(sd_notify::NotifyState::Reloading);
+        self.tenure.tell(&[sd_notify::NotifyState::Reloading]);
         self.log.reopen();
         let before = self.house.backends.ground();
         match load::reload(&self.path, &before) {
@@ -244,7 +233,7 @@ impl Process {
                 }
             }
         }
-        self.tell(sd_notify::NotifyState::Ready);
+        self.tenure.tell(&[sd_notify::NotifyState::Ready]);
     }
 }
 
@@ -349,39 +338,6 @@ impl Signals {
                 Told::Close | Told::Drain | Told::Stop => return,
                 Told::Pause | Told::Reload | Told::Resume => tracing::info!("shutting down: signal ignored"),
             }
-        }
-    }
-}
-
-/// Tells systemd, if it listens.
-fn notify(states: &[sd_notify::NotifyState<'_>]) {
-    let _ = sd_notify::notify(false, states);
-}
-
-/// The process id's file; removed at the end, if it is still ours.
-struct PidFile {
-    path: Option<PathBuf>,
-    ours: AtomicBool,
-}
-
-impl PidFile {
-    fn write(global: &Global) -> std::io::Result<PidFile> {
-        if let Some(path) = &global.pidfile {
-            std::fs::write(path, format!("{}\n", std::process::id()))?;
-        }
-        Ok(PidFile { path: global.pidfile.clone(), ours: AtomicBool::new(true) })
-    }
-
-    /// Another process wrote its own there.
-    fn leave(&self) {
-        self.ours.store(false, Ordering::Relaxed);
-    }
-}
-
-impl Drop for PidFile {
-    fn drop(&mut self) {
-        if let Some(path) = self.path.as_ref().filter(|_| self.ours.load(Ordering::Relaxed)) {
-            let _ = std::fs::remove_file(path);
         }
     }
 }

@@ -22,10 +22,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::mpsc;
-
 use super::Fault;
 use super::reception::Reception;
+use super::tenure::Tenure;
 use crate::client::{House, cancel, elders};
 use crate::config::Global;
 use crate::net::listen::{self, Given, SocketPath};
@@ -126,7 +125,7 @@ impl Post {
 
     /// Waits for a successor and gives it our place; then says so, and heeds its requests until it, and those that take
     /// its place, have ended.
-    pub async fn attend(self, reception: Arc<Reception>, house: Arc<House>, replaced: mpsc::Sender<()>) {
+    pub async fn attend(self, reception: Arc<Reception>, house: Arc<House>, tenure: Arc<Tenure>) {
         let successor = loop {
             let successor = match self.listener.accept().await {
                 Ok(successor) => successor,
@@ -147,7 +146,7 @@ impl Post {
         reception.leave();
         self.path.leave();
         drop(self);
-        let _ = replaced.send(()).await;
+        tenure.end();
         heed(&successor, &house).await;
     }
 

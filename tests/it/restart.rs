@@ -14,7 +14,13 @@ use crate::support::*;
 const GOODBYE: &str = "FATAL 57P01 server shutting down";
 
 fn setup(pg: &Servers) -> Setup {
-    Setup::new(pg).global("unix_socket_dir = '{dir}'\nshutdown_timeout = 0")
+    Setup::new(pg).global("unix_socket_dir = '{dir}'\nshutdown_timeout = 0\npidfile = 'its.pid'")
+}
+
+/// The pid file names the process that serves.
+fn names_it(proxy: &Proxy) {
+    let named = std::fs::read_to_string(proxy.dir.join("its.pid")).expect("the pid file");
+    assert_eq!(named.trim(), proxy.pid().to_string());
 }
 
 /// Runs until it is told to stop: connections that each do one thing, one after the other, in several tasks.
@@ -81,6 +87,7 @@ async fn who_is_here_stays_and_who_comes_is_served(pg: Servers) {
     drop(idle);
     assert!(first.end().await.success());
     assert!(socket.exists(), "the socket's file is the last process's");
+    names_it(&proxy);
     assert_eq!(value(&connect(by_socket).await.expect("by the unix socket"), "SELECT 6").await, "6");
     proxy.signal(Signal::QUIT);
     assert!(proxy.end().await.success());
@@ -232,6 +239,25 @@ async fn an_old_process_can_be_told_to_end(pg: Servers) {
     }
 }
 
+/// One that was told to end already has closed its listeners, and still knows its clients' keys.
+async fn in_place_of_one_that_ends(pg: Servers) {
+    let mut proxy = setup(&pg).start().await;
+    let mut wire = Wire::login(&proxy).await;
+    proxy.signal(Signal::TERM);
+    proxy.wait_for_log("waiting for clients to leave").await;
+    let mut old = proxy.replace().await;
+    assert_eq!(value(&proxy.app().await, "SELECT 1").await, "1");
+    let direct = pg.direct("test1").await;
+    wire.send(&say::query("SELECT pg_sleep(1000)")).await;
+    runs(&proxy, &direct, 1).await;
+    cancel(proxy.port, &wire.key()).await;
+    assert_eq!(wire.ready().await, "T E(57014) Z(I)");
+    drop(wire);
+    assert!(old.end().await.success());
+    names_it(&proxy);
+    assert_eq!(value(&proxy.app().await, "SELECT 2").await, "2");
+}
+
 /// Two processes behind one port, one after the other: a rolling restart as with PgBouncer.
 async fn a_port_that_is_shared(pg: Servers) {
     let base = std::env::temp_dir().join(format!("pgweir-peers-{}", std::process::id()));
@@ -313,7 +339,7 @@ tests! {
     on both: [],
     on 15: [
         a_cancel_finds_the_old_process, a_port_that_is_shared, a_successor_that_cannot_start_changes_nothing,
-        an_old_process_can_be_told_to_end, nobody_to_take_over_from, none_of_those_who_knock_is_refused,
+        an_old_process_can_be_told_to_end, in_place_of_one_that_ends, nobody_to_take_over_from, none_of_those_who_knock_is_refused,
         other_places_to_listen, pgbench_across_restarts, sockets_that_systemd_passes,
         who_is_here_stays_and_who_comes_is_served,
     ]

@@ -53,10 +53,12 @@ oracle: ## The token rules against PostgreSQL's own grammar, over its regression
 		cargo test --features oracle --test oracle -- --nocapture --test-threads=1
 
 .PHONY: lint
-lint: ## cargo fmt --check and clippy, warnings denied
+lint: ## cargo fmt --check, clippy and shellcheck, warnings denied
 	@ops/setup/rust.sh --test
+	@ops/setup/lint.sh
 	cargo fmt --check
 	cargo clippy --all-targets -- -D warnings
+	shellcheck --external-sources $$(find ops -name '*.sh') .ci/run
 
 .PHONY: setup-test
 setup-test: ## Install what the tests need

@@ -20,6 +20,7 @@ mod hba;
 mod limits;
 mod lookup;
 mod monitor;
+mod ops;
 mod outcomes;
 mod pins;
 mod pipeline;

@@ -12,6 +12,7 @@ pub mod proxy;
 pub mod reads;
 pub mod servers;
 pub mod sets;
+pub mod stack;
 pub mod tool;
 pub mod wire;
 

@@ -1,0 +1,6 @@
+#!/usr/bin/env bash
+# shellcheck, for the scripts of ops.
+set -euo pipefail
+here=$(dirname "$0")
+
+command -v shellcheck >/dev/null || "$here/apt.sh" shellcheck

@@ -123,6 +123,9 @@ step "the proxy follows: the longest pause between two writes was $(longest_paus
 step "making $primary a standby of $standby"
 operate "$rebuild" || die "the old primary could not be rebuilt"
 within streams || die "$primary does not stream from $standby after $limit s"
+# A standby's new timeline shows to pgweir's monitor, which may not see more, with a restartpoint: it would come by itself.
+sql "$standby" postgres CHECKPOINT >/dev/null
+sql "$primary" postgres CHECKPOINT >/dev/null
 kill "$writer"
 wait "$writer" 2>/dev/null || true
 writer=''

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# shellcheck, for the scripts of ops.
+# Installs what checks the scripts of ops.
 set -euo pipefail
 here=$(dirname "$0")
 

@@ -206,7 +206,7 @@ impl Conversation {
 
     fn push_to_client(&mut self, cx: &mut Context<'_>) -> Result<bool, Stop> {
         let before = self.to_client.pending();
-        if before == 0 || self.keeps_quiet() {
+        if !self.to_client.has_pending() || self.keeps_quiet() {
             return Ok(false);
         }
         // Before the client can know of it.

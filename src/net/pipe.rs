@@ -28,6 +28,8 @@ pub struct Pipe {
     void: usize,
     /// The last read filled the buffer: the next one may take a large one.
     bulk: bool,
+    /// TLS took all of it and holds a part back, since the socket has no room: there is still something to do.
+    unflushed: bool,
 }
 
 /// What `staged` may keep of its capacity when nothing is pending.
@@ -115,10 +117,12 @@ impl Pipe {
         &mut self.staged
     }
 
+    /// Whether something is still to be written, or held back by TLS.
     pub fn has_pending(&self) -> bool {
-        self.staged_done < self.staged.len() || self.done < self.judged
+        self.unflushed || self.pending() > 0
     }
 
+    /// Bytes that were not written yet.
     pub fn pending(&self) -> usize {
         self.staged.len() - self.staged_done + self.judged - self.done
     }
@@ -196,7 +200,7 @@ impl Pipe {
         if !self.staged.is_empty() && self.judged - self.done <= FOLD {
             self.drop_judged(0);
         }
-        while self.has_pending() {
+        while self.pending() > 0 {
             let staged = &self.staged[self.staged_done..];
             let span = &self.buffer.bytes()[self.done..self.judged];
             let written = match to.poll_write(cx, staged, span) {
@@ -211,13 +215,12 @@ impl Pipe {
         }
         self.staged.clear();
         self.staged_done = 0;
-        match to.poll_flush(cx) {
-            Poll::Ready(Ok(())) => {
-                self.rest();
-                Poll::Ready(Ok(()))
-            }
-            other => other,
+        let flushed = to.poll_flush(cx);
+        self.unflushed = flushed.is_pending();
+        if let Poll::Ready(Ok(())) = flushed {
+            self.rest();
         }
+        flushed
     }
 
     /// Nothing is held: the buffer goes back.
@@ -256,6 +259,7 @@ impl Pipe {
         self.staged_done = 0;
         self.done = self.judged;
         self.void += std::mem::take(&mut self.through);
+        self.unflushed = false;
         self.rest();
     }
 }

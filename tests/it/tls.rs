@@ -232,10 +232,31 @@ async fn large_results_pass_through_tls(pg: Servers) {
     assert_eq!(said.out.lines().count(), 20_000, "{}", said.err);
 }
 
+/// TLS may hold back the end of an answer that the socket has no room for: it goes out when there is room, though nothing
+/// follows it.
+async fn a_slow_reader_gets_the_end_of_its_answer(pg: Servers) {
+    let certs = Certs::new();
+    let proxy = with_tls(Setup::new(&pg), "require", &certs.server(), &certs).start().await;
+    let mut tls = encrypted(proxy.port, &certs, None).await;
+    tls.write_all(&say::startup(say::V3_2, &[("user", "app"), ("database", "test1")])).await.expect("it reads");
+    while message(&mut tls).await.0 != b'Z' {}
+    for _ in 0..3 {
+        tls.write_all(&say::query("SELECT repeat('x', 8000000)")).await.expect("it reads");
+        let (mut read, mut piece) = (0, vec![0; 1 << 15]);
+        // RowDescription, one DataRow, CommandComplete, ReadyForQuery.
+        let whole = 1 + 4 + 2 + 7 + 18 + (1 + 4 + 2 + 4 + 8_000_000) + (1 + 4 + 9) + (1 + 4 + 1);
+        while read < whole {
+            tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+            read += soon("more of the answer", tls.read(&mut piece)).await.expect("it goes on");
+        }
+        assert_eq!(read, whole);
+    }
+}
+
 tests! {
     on both: [large_results_pass_through_tls],
     on 15: [
-        a_cancel_may_be_encrypted, a_certificate_is_a_proof, modes_of_clients_and_of_libpq,
+        a_cancel_may_be_encrypted, a_certificate_is_a_proof, a_slow_reader_gets_the_end_of_its_answer, modes_of_clients_and_of_libpq,
         names_and_signers_are_checked_by_libpq, passwords_are_bound_to_the_channel,
         requests_within_and_bytes_before_tls_are_refused, tls_without_a_question,
     ]

@@ -19,6 +19,7 @@
 #   SLOT                         the physical slot of the standby (default replica_slot_1)
 #   WAL_ARCHIVE                  the directory of archived WAL; empty: none is archived
 #   UPLOAD_HOOK                  see ops/scripts/archive-wal.sh
+#   CONF_DIR                     a directory of your own settings, *.conf, which are read last
 #   NODE_NAME                    this server's application_name as a standby
 #   REJOIN                       auto: become the peer's standby where it was promoted meanwhile
 
@@ -124,6 +125,7 @@ write_settings() {
             echo "primary_slot_name = $(quoted "$SLOT")"
         fi
         echo "include_dir 'conf.d'"
+        [ -z "${CONF_DIR:-}" ] || echo "include_dir $(quoted "$CONF_DIR")"
     } >"$PGDATA/postgresql.conf.new"
     mv "$PGDATA/postgresql.conf.new" "$PGDATA/postgresql.conf"
     # Else a rewound or copied server would hold on to what the other one's rebuild wrote there.

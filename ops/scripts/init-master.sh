@@ -62,6 +62,8 @@ GRANT EXECUTE ON FUNCTION pg_catalog.pg_ls_dir(text, boolean, boolean) TO replic
 GRANT EXECUTE ON FUNCTION pg_catalog.pg_stat_file(text, boolean) TO replicator;
 GRANT EXECUTE ON FUNCTION pg_catalog.pg_read_binary_file(text) TO replicator;
 GRANT EXECUTE ON FUNCTION pg_catalog.pg_read_binary_file(text, bigint, bigint, boolean) TO replicator;
+-- Before it, and after a promotion.
+GRANT pg_checkpoint TO replicator;
 GRANT pg_read_all_stats TO monitor;
 
 -- When which backup was finished: the exporters read it, on either server.

@@ -69,12 +69,28 @@ identifier() {
     LC_ALL=C pg pg_controldata "$1" | sed -n 's/^Database system identifier: *//p'
 }
 
+# pg_rewind compares control files, and a promotion stands in the source's only after its next checkpoint: until then the two look
+# alike, and a server that has diverged would pass for one that has not.
+wait_for_checkpoint() {
+    local tries=60 said=''
+    sql "$source" postgres CHECKPOINT >/dev/null 2>&1 || say "replicator may not CHECKPOINT on $source: waiting for one"
+    until [ "$said" = t ]; do
+        said=$(sql "$source" postgres "SELECT lpad(to_hex(timeline_id), 8, '0') = lower(left(pg_walfile_name(pg_current_wal_lsn()), 8))
+            FROM pg_control_checkpoint()" 2>&1) || true
+        [ "$said" != t ] || return 0
+        tries=$((tries - 1))
+        [ "$tries" -gt 0 ] || { say "$source has made no checkpoint since its promotion: $said" && return 1; }
+        sleep 1
+    done
+}
+
 rewind() {
     [ -f "$data/PG_VERSION" ] || { say "$data is empty: nothing to rewind" && return 1; }
     local own theirs
     own=$(identifier "$data")
     theirs=$(sql "$source" postgres 'SELECT system_identifier FROM pg_control_system()')
     [ "$own" = "$theirs" ] || { say "$data is of another cluster ($own, not $theirs)" && return 1; }
+    wait_for_checkpoint || return 1
     say "pg_rewind of $data from $source"
     # The settings name files of this machine; --restore-target-wal fetches what was archived and removed meanwhile.
     local archive=()

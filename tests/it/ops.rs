@@ -37,12 +37,6 @@ UNION ALL SELECT count(*), '' FROM late";
         names
     }
 
-    fn only(dir: &Path, part: &str) -> String {
-        let found = names(dir, part);
-        assert_eq!(found.len(), 1, "{part} in {}: {found:?}", dir.display());
-        dir.join(&found[0]).to_string_lossy().into_owned()
-    }
-
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn a_pair_replicates_and_verify_ha_is_green_until_something_is_wrong() {
         let stack = Stack::start("it-ops-verify");
@@ -70,7 +64,8 @@ UNION ALL SELECT count(*), '' FROM late";
         assert_eq!(stack.value(Master, "SELECT slot_name, active FROM pg_replication_slots"), "replica_slot_1|t");
 
         // A backup that is damaged on disk.
-        let dump = only(&stack.path("backups"), "suggar_daddy").replace(".sha256", "");
+        let dump = names(&stack.path("backups"), ".dump.sha256").pop().expect("a checksum").replace(".sha256", "");
+        let dump = stack.path("backups").join(dump);
         std::fs::OpenOptions::new()
             .append(true)
             .open(&dump)

@@ -53,7 +53,7 @@ impl Stack {
         let ops = Path::new(env!("CARGO_MANIFEST_DIR")).join("ops");
         run(Command::new("cp").arg("-a").arg(ops).arg(stack.dir()), "").expect("ops is copied");
         run(Command::new("chmod").args(["-R", "go+rX"]).arg(stack.path("ops")), "").expect("ops is readable");
-        for dir in ["secrets", "archive", "backups", "upload", "master", "replica"] {
+        for dir in ["secrets", "archive", "backups", "upload", "master", "replica", "settings"] {
             std::fs::create_dir(stack.path(dir)).expect("a directory");
             stack.account().give(&stack.path(dir)).expect("it is the servers'");
         }
@@ -63,6 +63,9 @@ impl Stack {
             std::fs::write(&file, stack.password(secret)).expect("a secret is written");
             stack.account().give(&file).expect("it is the servers'");
         }
+        // Throw-away servers: nothing waits for a disk.
+        std::fs::write(stack.path("settings/throw-away.conf"), "fsync = off\nshared_buffers = 32MB\n")
+            .expect("settings");
         stack.script("make-certs.sh", &[&stack.text("certs")]).expect("certificates");
         stack
     }
@@ -140,7 +143,10 @@ impl Stack {
         let mut command = self.command(&entrypoint);
         let identity = self.path("certs").join(format!("postgres-{}", node.name()));
         command.env("PGDATA", self.data(node)).env("PGPORT", self.ports[node as usize].to_string());
-        command.env("LISTEN_ADDRESSES", "127.0.0.1").env("SOCKET_DIR", self.room.sockets());
+        command
+            .env("CONF_DIR", self.path("settings"))
+            .env("LISTEN_ADDRESSES", "127.0.0.1")
+            .env("SOCKET_DIR", self.room.sockets());
         command.env("PEER_HOST", "127.0.0.1").env("PEER_PORT", self.ports[node.other() as usize].to_string());
         command.env("TLS_CERT_FILE", identity.with_extension("crt"));
         command.env("TLS_KEY_FILE", identity.with_extension("key"));

@@ -7,7 +7,7 @@
 #   --host HOST       a name, an address or a socket's directory (default: PGHOST, or 127.0.0.1)
 #   --port PORT       (default: PGPORT, or 5432)
 #   --database NAME   the applications' database (default: suggar_daddy)
-#   --slot NAME       the standby's physical slot (default: replica_slot_1)
+#   --slot NAME       the standby's physical slot (default: replica_slot_1; empty: none, where something else makes slots)
 #
 # The roles, and the files that their passwords are read from:
 #   replicator     REPLICATION_PASSWORD_FILE  streams WAL, copies the server, and reads files for pg_rewind
@@ -78,9 +78,9 @@ GRANT USAGE ON SCHEMA ops TO monitor;
 GRANT SELECT ON ops.backup TO monitor;
 
 SELECT pg_create_physical_replication_slot(:'slot', true)
-WHERE NOT EXISTS (SELECT FROM pg_replication_slots WHERE slot_name = :'slot');
+WHERE :'slot' <> '' AND NOT EXISTS (SELECT FROM pg_replication_slots WHERE slot_name = :'slot');
 
 SELECT format('CREATE DATABASE %I', :'database')
 WHERE NOT EXISTS (SELECT FROM pg_database WHERE datname = :'database') \gexec
 SQL
-say "$host:$port is ready: roles replicator, monitor and pgweir_probe, slot $slot, database $database"
+say "$host:$port is ready: roles replicator, monitor and pgweir_probe, ${slot:+slot $slot, }database $database"

@@ -90,8 +90,6 @@ pub struct Passed {
     pub micros: u64,
     /// A transaction ended with it, and had lasted so long.
     pub transaction: Option<u64>,
-    /// When, in microseconds since the epoch of all entries.
-    pub now: u64,
 }
 
 /// One client, as others see it.
@@ -170,7 +168,7 @@ impl Entry {
             }
             _ => {}
         }
-        Some(Passed { was, micros, transaction, now })
+        Some(Passed { was, micros, transaction })
     }
 
     /// A query was answered, and the next one is under way already. `ends`: the transaction ended with it, and another
@@ -180,7 +178,7 @@ impl Entry {
         let micros = now.saturating_sub(self.since.swap_own(now));
         let begun = if ends { self.transaction_since.swap_own(now) } else { 0 };
         let transaction = (begun != 0).then(|| now.saturating_sub(begun));
-        Passed { was: State::Active, micros, transaction, now }
+        Passed { was: State::Active, micros, transaction }
     }
 
     /// Takes the order that stands, if what it is about is still so.

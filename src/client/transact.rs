@@ -18,7 +18,7 @@ use crate::session::hold::Refusal;
 use crate::session::ledger::Settled;
 use crate::session::look::Seen;
 use crate::sql::Modes;
-use crate::stats::{NOWHERE, Wait};
+use crate::stats::NOWHERE;
 use crate::wire::backend::TxStatus;
 use crate::wire::encode;
 
@@ -62,7 +62,7 @@ impl Client {
             let pool = standby.and_then(|node| reader?.split.readers.get(node)).unwrap_or(&self.backed.pool);
             let mut lease = match pool.checkout(seat) {
                 Checkout::Ready(lease) => lease,
-                Checkout::Wait(waiting) => match Box::pin(self.wait(waiting, pool.why())).await {
+                Checkout::Wait(waiting) => match Box::pin(self.wait(waiting)).await {
                     Waited::Lease(lease) => lease,
                     Waited::Dismissed(_) if standby.is_some() => {
                         way = self.instead(Reason::NoConnection);
@@ -303,8 +303,8 @@ impl Client {
     }
 
     /// In the queue. Cancel-safe: the place is given up when dropped.
-    async fn wait(&mut self, mut waiting: Waiting<Server>, why: Wait) -> Waited {
-        self.conversation.begin_wait(why);
+    async fn wait(&mut self, mut waiting: Waiting<Server>) -> Waited {
+        self.conversation.begin_wait(waiting.why);
         poll_fn(|cx| self.poll_wait(&mut waiting, cx)).await
     }
 

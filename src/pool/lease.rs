@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 
 use super::{Lent, Pool, home};
 use crate::error::Error;
+use crate::stats::Wait;
 
 /// The right to one connection of a pool; its place is free again when it is dropped.
 pub struct Permit<T: Lent> {
@@ -202,13 +203,15 @@ pub struct Waiting<T: Lent> {
     pool: Arc<Pool<T>>,
     seat: Arc<Seat<T>>,
     ticket: u64,
+    /// As it was when the place was taken.
+    pub why: Wait,
     /// The wait is over: the queue does not know the ticket any more.
     over: bool,
 }
 
 impl<T: Lent> Waiting<T> {
-    pub(super) fn new(pool: Arc<Pool<T>>, seat: Arc<Seat<T>>, ticket: u64) -> Waiting<T> {
-        Waiting { pool, seat, ticket, over: false }
+    pub(super) fn new(pool: Arc<Pool<T>>, seat: Arc<Seat<T>>, ticket: u64, why: Wait) -> Waiting<T> {
+        Waiting { pool, seat, ticket, why, over: false }
     }
 
     /// The connection, or why there is none.

@@ -121,10 +121,13 @@ impl<T: Lent> Pool<T> {
         loop {
             let mut core = self.core.lock();
             let Some((node, it)) = core.take(home::here()) else {
-                let ticket = core.join(Arc::clone(seat), home::here(), Instant::now());
+                let now = Instant::now();
+                let ticket = core.join(Arc::clone(seat), home::here(), now);
+                let why = core.why(now);
                 drop(core);
+                let why = self.unless_capped(why);
                 self.pump();
-                return Checkout::Wait(Waiting::new(Arc::clone(self), Arc::clone(seat), ticket));
+                return Checkout::Wait(Waiting::new(Arc::clone(self), Arc::clone(seat), ticket, why));
             };
             let mut lease = Lease::new(it, Permit::new(Arc::clone(self), node, core.epoch(node)));
             drop(core);
@@ -278,9 +281,8 @@ impl<T: Lent> Pool<T> {
         self.core.lock().epoch(node)
     }
 
-    /// Why somebody who waits now has to.
-    pub fn why(&self) -> Wait {
-        let why = self.core.lock().why(Instant::now());
+    /// A connection is to come, unless a cap that is full forbids it.
+    fn unless_capped(&self, why: Wait) -> Wait {
         let full = || self.caps.iter().flatten().any(|gauge| gauge.is_full());
         if why == Wait::Connect && full() { Wait::Capped } else { why }
     }

@@ -11,7 +11,7 @@
 //! Each room imports only from those before it:
 //!
 //! `error < wire < sql < auth < config < control < stats < route < session < pool < net < server < cluster <
-//! client < serve < demo < cli < main`
+//! client < http < serve < demo < cli < main`
 //!
 //! Judgement is pure and lies below; waiting lies above.
 //!
@@ -29,7 +29,7 @@
 //! - [`cluster`]: watching and sampling servers, fencing the stale (`decide`), what is known of their catalogs, and the pools
 //!   before them. [`client`]: a client's life;
 //!   `client/relay.rs` is the hot loop.
-//! - [`serve`]: the process. [`demo`]: throw-away servers for the demo, the tests and the benches. [`cli`]: the command
+//! - [`http`]: metrics, health and the status page. [`serve`]: the process. [`demo`]: throw-away servers for the demo, the tests and the benches. [`cli`]: the command
 //!   line.
 //!
 //! A query's way: `client::idle` (what it is), `client::transact` (where it runs), `client::relay` and, on a standby,
@@ -59,6 +59,7 @@ pub mod config;
 pub mod control;
 pub mod demo;
 pub mod error;
+pub mod http;
 pub mod net;
 pub mod pool;
 pub mod route;

@@ -11,6 +11,7 @@ use tokio::sync::watch;
 use crate::client::House;
 use crate::config::{Config, Global};
 use crate::control::Phase;
+use crate::http;
 use crate::net::listen::{self, Listener};
 use crate::stats;
 
@@ -102,9 +103,10 @@ async fn serve(loaded: Loaded, log: log::Handle, crew: Arc<Crew>, start: Start) 
         tokio::spawn(post.attend(Arc::clone(&reception), Arc::clone(&house), Arc::clone(&tenure)));
     }
     tokio::spawn(tend(Arc::clone(&house), Arc::clone(&crew)));
+    let port = http::Port::open(&house, global.http_listen.as_deref());
     tracing::info!(pid = std::process::id(), config = %path.display(), "process up: pgweir {}", env!("CARGO_PKG_VERSION"));
     tenure.tell(&[sd_notify::NotifyState::MainPid(std::process::id()), sd_notify::NotifyState::Ready]);
-    Process { house, phase, crew, path, log, reception, tenure }.live(&mut signals).await;
+    Process { house, phase, crew, path, log, reception, port, tenure }.live(&mut signals).await;
     Ok(())
 }
 
@@ -126,6 +128,7 @@ struct Process {
     path: PathBuf,
     log: log::Handle,
     reception: Arc<Reception>,
+    port: http::Port,
     tenure: Arc<Tenure>,
 }
 
@@ -172,6 +175,7 @@ impl Process {
     /// Another process listens in our place: the clients that we have stay until they leave.
     fn give_way(&self) {
         tracing::info!("a new process took over: waiting for clients to leave");
+        self.port.close();
         self.enter(Phase::Closing);
     }
 

@@ -42,7 +42,7 @@ impl House {
             started: self.backends.stats.started(),
             averaged_over,
             pools,
-            clusters: self.clusters(&config),
+            clusters: self.clusters_shown(),
             process: self.process(),
         }
     }
@@ -105,14 +105,17 @@ impl House {
         census
     }
 
-    fn clusters(&self, config: &Config) -> Vec<snapshot::Cluster> {
+    /// The servers of all lists, as they are seen now.
+    pub fn clusters_shown(&self) -> Vec<snapshot::Cluster> {
+        let config = self.backends.ground().config;
         let show = |(cluster, databases): (Arc<Cluster>, Vec<String>)| {
             let database = databases.first().and_then(|name| config.database(name));
             let max_lag = database.map(|database| config.max_replica_lag(database));
             let topology = cluster.topology();
             let nodes = topology.nodes.iter().enumerate();
             let nodes = nodes.map(|(at, node)| shown_node(&cluster, at, node, max_lag)).collect();
-            snapshot::Cluster { databases, nodes, failovers: cluster.failovers() }
+            let (failovers, is_probed) = (cluster.failovers(), cluster.is_probed());
+            snapshot::Cluster { databases, nodes, failovers, is_probed }
         };
         self.backends.clusters().into_iter().map(show).collect()
     }
@@ -173,6 +176,7 @@ fn pool(config: &Config, backed: &Backed, census: &Census, averaged_over: Durati
         totals,
         logins: tally.logins(),
         by_server,
+        elsewhere: tally.elsewhere(),
         routes: counted.into_iter().map(|(reason, count): (Reason, u64)| (reason.label(), count)).collect(),
         pins: tally.pins(),
         paused: backed.pool.is_paused(),

@@ -346,11 +346,6 @@ impl Cluster {
         }
     }
 
-    /// How often another server than before was found to be the primary.
-    pub fn failovers(&self) -> u64 {
-        self.failovers.load(Ordering::Relaxed)
-    }
-
     fn tell(&self, before: &Topology, after: &Topology) {
         let pools = self.pools.lock().clone();
         for (pool, follow) in pools {

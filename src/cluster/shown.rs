@@ -1,6 +1,7 @@
 //! What the pools and clusters of the process look like to whoever counts or shows them.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use super::Cluster;
 use super::backends::{Backends, addresses};
@@ -29,5 +30,17 @@ impl Backends {
             if named.is_empty() { watch.only.clone().into_iter().collect() } else { named }
         };
         self.clusters.lock().iter().map(|(watch, cluster)| (Arc::clone(cluster), behind(watch))).collect()
+    }
+}
+
+impl Cluster {
+    /// Somebody asks its servers for their role.
+    pub fn is_probed(&self) -> bool {
+        self.probed
+    }
+
+    /// How often another server than before was found to be the primary.
+    pub fn failovers(&self) -> u64 {
+        self.failovers.load(Ordering::Relaxed)
     }
 }

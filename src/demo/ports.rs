@@ -30,12 +30,14 @@ pub(super) struct Ports {
     pub primary: u16,
     pub standby: u16,
     pub proxy: u16,
+    pub http: u16,
 }
 
 impl Ports {
-    /// 5432, 5433 and 6432 for a base of 5432.
+    /// 5432, 5433, 6432 and 9632 for a base of 5432.
     pub(super) fn at(base: u16) -> Option<Ports> {
-        Some(Ports { primary: base, standby: base.checked_add(1)?, proxy: base.checked_add(1000)? })
+        let above = |more| base.checked_add(more);
+        Some(Ports { primary: base, standby: above(1)?, proxy: above(1000)?, http: above(4200)? })
     }
 
     /// The first free set at `base` or a multiple of ten above it, claimed for the life of this process.
@@ -55,14 +57,14 @@ impl Ports {
             .filter(move |ports| !ports.each().iter().any(|port| ephemeral.contains(port)))
     }
 
-    fn each(&self) -> [u16; 3] {
-        [self.primary, self.standby, self.proxy]
+    fn each(&self) -> [u16; 4] {
+        [self.primary, self.standby, self.proxy, self.http]
     }
 }
 
 impl fmt::Display for Ports {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}, {} and {}", self.primary, self.standby, self.proxy)
+        write!(f, "{}, {}, {} and {}", self.primary, self.standby, self.proxy, self.http)
     }
 }
 
@@ -109,8 +111,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_base_names_three_ports() {
-        assert_eq!(Ports::at(5432), Some(Ports { primary: 5432, standby: 5433, proxy: 6432 }));
+    fn a_base_names_four_ports() {
+        assert_eq!(Ports::at(5432), Some(Ports { primary: 5432, standby: 5433, proxy: 6432, http: 9632 }));
         assert_eq!(Ports::at(65000), None);
     }
 
@@ -118,7 +120,7 @@ mod tests {
     fn sets_step_over_the_ephemeral_range() {
         let bases = |base, range| Ports::sets(base, &range).map(|ports| ports.primary).take(3).collect::<Vec<_>>();
         assert_eq!(bases(5432, 32768..=60999), [5432, 5442, 5452]);
-        assert_eq!(bases(31760, 32768..=60999), [31760, 61000, 61010], "31770 would put the proxy on 32770");
+        assert_eq!(bases(28560, 32768..=60999), [28560, 61000, 61010], "28570 would put the page on 32770");
         assert_eq!(bases(5432, 1024..=65535), Vec::<u16>::new());
     }
 

@@ -60,12 +60,13 @@ impl Drop for Proxy {
 }
 
 fn toml(ports: &Ports, password: &str) -> String {
-    let Ports { primary, standby, proxy } = ports;
+    let Ports { primary, standby, proxy, http } = ports;
     format!(
         r#"[pgweir]
 listen_addr = "127.0.0.1"
 listen_port = {proxy}
 unix_socket_dir = ""
+http_listen = "127.0.0.1:{http}"
 auth_type = "scram-sha-256"
 auth_file = "{USERLIST}"
 probe_user = "pgweir_probe"
@@ -91,7 +92,7 @@ mod tests {
 
     #[test]
     fn the_config_is_toml_and_names_both_servers() {
-        let text = toml(&Ports { primary: 5432, standby: 5433, proxy: 6432 }, "secret");
+        let text = toml(&Ports { primary: 5432, standby: 5433, proxy: 6432, http: 9632 }, "secret");
         let table: toml::Table = text.parse().expect("it is TOML");
         assert_eq!(table["pgweir"]["listen_port"].as_integer(), Some(6432));
         assert_eq!(table["databases"]["suggar_daddy"]["servers"][1].as_str(), Some("127.0.0.1:5433"));

@@ -42,6 +42,7 @@ pub(super) fn show(base: u16, signals: &Signals) -> Result<()> {
     };
     prove(&client, &primary, &standby)?;
     say(format_args!("\n  DATABASE_URL=postgres://app:{}@127.0.0.1:{}/{DATABASE}\n", room.password(), ports.proxy))?;
+    say(format_args!("  Status page: http://127.0.0.1:{}/\n", ports.http))?;
     say(format_args!("Ctrl-C stops all three and removes {dir}."))?;
 
     while signals.within(CHECK_EVERY).is_none() {

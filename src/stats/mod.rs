@@ -11,7 +11,9 @@ use std::time::{Duration, Instant, SystemTime};
 
 use parking_lot::Mutex;
 
+pub mod export;
 pub mod histogram;
+pub mod machine;
 pub mod meter;
 pub mod rare;
 mod shard;

@@ -23,8 +23,21 @@ pub struct Snapshot {
     pub process: Process,
 }
 
+impl Default for Snapshot {
+    fn default() -> Snapshot {
+        Snapshot {
+            at: SystemTime::UNIX_EPOCH,
+            started: SystemTime::UNIX_EPOCH,
+            averaged_over: Duration::ZERO,
+            pools: Vec::new(),
+            clusters: Vec::new(),
+            process: Process::default(),
+        }
+    }
+}
+
 /// One pool: what PgBouncer shows as one row, whatever the number of servers behind it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Pool {
     /// The database's name in the config, and the user that servers know.
     pub database: Arc<str>,
@@ -40,6 +53,8 @@ pub struct Pool {
     pub logins: u64,
     /// In the order of the config's list.
     pub by_server: Vec<Target>,
+    /// What was done without a server, or at one that is not in the list any more.
+    pub elsewhere: Totals,
     /// Where batches went and why, since the start: reasons that never came up left out.
     pub routes: Vec<(&'static str, u64)>,
     /// Clients that were pinned to a server so far, by reason.
@@ -47,6 +62,33 @@ pub struct Pool {
     pub paused: bool,
     /// Connections that it may have at each server; 0: any number.
     pub pool_size: usize,
+}
+
+impl Pool {
+    /// Both as one, under the name of the first.
+    pub fn with(&self, other: &Pool) -> Pool {
+        let mut sum = self.clone();
+        sum.clients.add(&other.clients);
+        sum.servers.add(&other.servers);
+        sum.maxwait = sum.maxwait.max(other.maxwait);
+        sum.totals.add(&other.totals);
+        sum.elsewhere.add(&other.elsewhere);
+        sum.logins += other.logins;
+        sum.by_server.extend(other.by_server.iter().cloned());
+        merge(&mut sum.routes, &other.routes);
+        merge(&mut sum.pins, &other.pins);
+        sum.pool_size += other.pool_size;
+        sum
+    }
+}
+
+fn merge(into: &mut Vec<(&'static str, u64)>, from: &[(&'static str, u64)]) {
+    for (reason, count) in from {
+        match into.iter_mut().find(|(known, _)| known == reason) {
+            Some((_, sum)) => *sum += count,
+            None => into.push((*reason, *count)),
+        }
+    }
 }
 
 /// Clients that are logged in, by what they do now.
@@ -63,6 +105,14 @@ pub struct Clients {
 }
 
 impl Clients {
+    fn add(&mut self, other: &Clients) {
+        self.active += other.active;
+        self.idle += other.idle;
+        self.waiting += other.waiting;
+        self.pinned += other.pinned;
+        self.waiting_for.iter_mut().zip(other.waiting_for).for_each(|(sum, more)| *sum += more);
+    }
+
     /// How many wait for what, what nobody waits for left out.
     pub fn waits(&self) -> impl Iterator<Item = (Wait, usize)> {
         Wait::ALL.into_iter().zip(self.waiting_for).filter(|(_, count)| *count > 0)
@@ -116,10 +166,19 @@ pub struct Cluster {
     pub nodes: Vec<Node>,
     /// How often another server than before was found to be the primary.
     pub failovers: u64,
+    /// Somebody asks its servers for their role; without, roles show at logins.
+    pub is_probed: bool,
+}
+
+impl Cluster {
+    /// The first of its databases stands for it: a database is behind one cluster.
+    pub fn name(&self) -> &str {
+        self.databases.first().map_or("", String::as_str)
+    }
 }
 
 /// One server, as the proxy sees it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Node {
     pub address: String,
     pub role: &'static str,

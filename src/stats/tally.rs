@@ -108,10 +108,16 @@ impl Tally {
         self.servers.iter().map(|(address, meter)| (&**address, meter.totals()))
     }
 
-    /// Of all servers, present and past, and of none.
-    pub fn totals(&self) -> Totals {
+    /// Of servers that are not in the list any more, and of none.
+    pub fn elsewhere(&self) -> Totals {
         let mut sum = self.past;
         sum.add(&self.kept.nowhere.totals());
+        sum
+    }
+
+    /// Of all servers, present and past, and of none.
+    pub fn totals(&self) -> Totals {
+        let mut sum = self.elsewhere();
         self.by_server().for_each(|(_, totals)| sum.add(&totals));
         sum
     }

@@ -17,6 +17,7 @@ mod disconnect;
 mod drain;
 mod failover;
 mod hba;
+mod http;
 mod limits;
 mod lookup;
 mod monitor;

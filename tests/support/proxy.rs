@@ -131,6 +131,7 @@ impl Setup {
             ("listen_addr", "\"127.0.0.1\"".to_owned()),
             ("listen_port", port.to_string()),
             ("unix_socket_dir", "\"\"".to_owned()),
+            ("http_listen", "\"\"".to_owned()),
             ("auth_type", "\"trust\"".to_owned()),
             ("auth_file", "\"userlist.txt\"".to_owned()),
         ];

@@ -1,11 +1,11 @@
-//! The command line: run | check | hash | demo.
+//! The command line: run | check | hash | top | completions | demo.
 
 use std::ffi::OsString;
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::auth::Userlist;
 use crate::auth::scram::Verifier;
@@ -15,6 +15,8 @@ use crate::serve::load::{Loaded, Outcome};
 use crate::serve::{self, Start, load, log};
 
 mod fetch;
+mod screen;
+mod top;
 
 /// A transaction-pooling proxy for PostgreSQL.
 #[derive(Parser)]
@@ -50,6 +52,17 @@ enum Command {
         #[arg(long, default_value_t = 4096, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
         iterations: u32,
     },
+    /// Show what a running pgweir does, as its status page does.
+    Top {
+        /// Its http_listen.
+        #[arg(default_value = "127.0.0.1:9632", value_name = "HOST:PORT")]
+        address: String,
+        /// One look, and no more.
+        #[arg(long)]
+        once: bool,
+    },
+    /// Print a shell's completions of this command line, to be kept where the shell looks for them.
+    Completions { shell: clap_complete::Shell },
     /// Start a throw-away primary, a standby and pgweir in front of them.
     Demo {
         /// The primary's port; the standby takes the next one, pgweir the one 1000 above.
@@ -72,11 +85,27 @@ pub fn main() -> ExitCode {
         Command::Run { file, reboot } => run(&file, if reboot { Start::InPlace } else { Start::Fresh }),
         Command::Check { file } => check(&file),
         Command::Hash { user, from, iterations } => hash(&user, from.as_deref(), iterations),
+        Command::Top { address, once } => match top::top(&address, once) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(why) => {
+                eprintln!("pgweir: {why}");
+                ExitCode::FAILURE
+            }
+        },
+        Command::Completions { shell } => completions(shell),
         Command::Demo { port_base, second_bindir, exec, command } => {
             let exec = exec.then_some(command);
             demo::demo(demo::Options { port_base, exec, second_bindir })
         }
     }
+}
+
+/// Written at once: a shell that closes the pipe early (`| head`) is no fault.
+fn completions(shell: clap_complete::Shell) -> ExitCode {
+    let mut text = Vec::new();
+    clap_complete::generate(shell, &mut Arguments::command(), "pgweir", &mut text);
+    let _ = std::io::stdout().write_all(&text);
+    ExitCode::SUCCESS
 }
 
 /// The loaded file, or every problem on standard error.

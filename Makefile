@@ -66,6 +66,13 @@ setup-test: ## Install what the tests need
 	@ops/setup/postgresql.sh --contrib
 	@ops/setup/drivers.sh $(TOOLS)
 
+.PHONY: page-test
+page-test: ## The status page in headless Chromium (installed if missing), light and dark, into target/page
+	@ops/setup/rust.sh
+	@ops/setup/postgresql.sh
+	@cargo build
+	@ops/page/screenshots.sh $(TARGET)/debug/pgweir $(TARGET)/page
+
 .PHONY: bench
 bench: ## pgweir beside HAProxy and PgBouncer, on this machine
 	@ops/setup/rust.sh

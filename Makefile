@@ -73,6 +73,14 @@ page-test: ## The status page in headless Chromium (installed if missing), light
 	@cargo build
 	@ops/page/screenshots.sh $(TARGET)/debug/pgweir $(TARGET)/page
 
+.PHONY: package
+package: ## A Debian package with its service, in target/debian
+	@ops/setup/rust.sh
+	@command -v cargo-deb >/dev/null || cargo install --locked cargo-deb
+	cargo build --release --bin pgweir
+	$(TARGET)/release/pgweir man >$(TARGET)/pgweir.1
+	cargo deb --no-build
+
 .PHONY: bench
 bench: ## pgweir beside HAProxy and PgBouncer, on this machine
 	@ops/setup/rust.sh

@@ -1,46 +1,88 @@
-//! The command line: run | check | hash | top | completions | demo.
+//! The command line: run | check | import | init | hash | top | completions | demo; and PgBouncer's own, a file with its
+//! flags.
 
 use std::ffi::OsString;
 use std::io::{IsTerminal, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::{CommandFactory, Parser, Subcommand};
+use clap::{ArgAction, Args, CommandFactory, Parser, Subcommand};
 
 use crate::auth::Userlist;
 use crate::auth::scram::Verifier;
 use crate::client::house::random;
 use crate::demo;
+use crate::serve::load;
 use crate::serve::load::{Loaded, Outcome};
-use crate::serve::{self, Start, load, log};
 
 mod fetch;
+mod init;
 mod screen;
+mod start;
 mod top;
 
 /// A transaction-pooling proxy for PostgreSQL.
+///
+/// `pgweir FILE` is `pgweir run FILE`: where PgBouncer ran, its flags and its ini stay.
 #[derive(Parser)]
-#[command(name = "pgweir", version, max_term_width = 100)]
+#[command(
+    name = "pgweir",
+    version,
+    max_term_width = 100,
+    args_conflicts_with_subcommands = true,
+    subcommand_negates_reqs = true,
+    arg_required_else_help = true
+)]
 struct Arguments {
     #[command(subcommand)]
-    command: Command,
+    command: Option<Command>,
+    #[command(flatten)]
+    run: Option<Run>,
+}
+
+#[derive(Args)]
+struct Run {
+    /// The config: TOML (see config/pgweir.toml), or a pgbouncer.ini; told apart by what they hold.
+    file: PathBuf,
+    /// Go to the background once the config is read; needs `logfile` and `pidfile`.
+    #[arg(short, long)]
+    daemon: bool,
+    /// No log on standard error.
+    #[arg(short, long)]
+    quiet: bool,
+    /// More log; twice for still more.
+    #[arg(short, long, action = ArgAction::Count)]
+    verbose: u8,
+    /// Become this user before anything is opened.
+    #[arg(short, long)]
+    user: Option<String>,
+    /// Take the place of the process that runs with the same unix_socket_dir and port, if there is one.
+    #[arg(short = 'R', long)]
+    reboot: bool,
 }
 
 #[derive(Subcommand)]
 enum Command {
     /// Serve clients as a config file says.
-    Run {
-        /// The config, in TOML (see config/pgweir.toml).
-        file: PathBuf,
-        /// Take the place of the process that runs with the same unix_socket_dir and port, if there is one.
-        #[arg(short = 'R', long = "reboot")]
-        reboot: bool,
-    },
+    Run(Run),
     /// Check a config file and print each problem as FILE:LINE: KEY: what was expected.
     Check {
-        /// The config, in TOML.
+        /// The config, TOML or ini.
         file: PathBuf,
     },
+    /// Print a pgbouncer.ini as the TOML that means the same, with what differs in comments.
+    Import {
+        /// The ini.
+        file: PathBuf,
+    },
+    /// Look at a running server and print a config that fits it: databases, standbys, limits.
+    Init {
+        /// postgres://USER:PASSWORD@HOST:PORT/DB; PGPASSWORD may hold the password.
+        url: String,
+    },
+    /// Print the manual page.
+    #[command(hide = true)]
+    Man,
     /// Print a SCRAM verifier for userlist.txt, and the SQL that gives the server the same one.
     Hash {
         /// The user's name.
@@ -81,9 +123,14 @@ enum Command {
 
 /// Does what the arguments say.
 pub fn main() -> ExitCode {
-    match Arguments::parse().command {
-        Command::Run { file, reboot } => run(&file, if reboot { Start::InPlace } else { Start::Fresh }),
+    let arguments = Arguments::parse();
+    let Some(command) = arguments.command.or(arguments.run.map(Command::Run)) else { return ExitCode::FAILURE };
+    match command {
+        Command::Run(arguments) => start::run(&arguments),
         Command::Check { file } => check(&file),
+        Command::Import { file } => import(&file),
+        Command::Init { url } => init::init(&url),
+        Command::Man => man(),
         Command::Hash { user, from, iterations } => hash(&user, from.as_deref(), iterations),
         Command::Top { address, once } => match top::top(&address, once) {
             Ok(()) => ExitCode::SUCCESS,
@@ -109,7 +156,7 @@ fn completions(shell: clap_complete::Shell) -> ExitCode {
 }
 
 /// The loaded file, or every problem on standard error.
-fn loaded(file: &std::path::Path) -> Option<Box<Loaded>> {
+fn loaded(file: &Path) -> Option<Box<Loaded>> {
     match load::load(file) {
         Outcome::Loaded(loaded) => {
             loaded.warnings.iter().for_each(|warning| eprintln!("warning: {warning}"));
@@ -122,25 +169,34 @@ fn loaded(file: &std::path::Path) -> Option<Box<Loaded>> {
     }
 }
 
-fn run(file: &std::path::Path, start: Start) -> ExitCode {
-    let Some(loaded) = loaded(file) else { return ExitCode::FAILURE };
-    let started = log::start(&loaded.config().global).map_err(serve::Fault);
-    match started.and_then(|log| serve::run(*loaded, log, start)) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(fault) => {
-            eprintln!("pgweir: {fault}");
-            ExitCode::FAILURE
-        }
-    }
-}
-
-fn check(file: &std::path::Path) -> ExitCode {
+fn check(file: &Path) -> ExitCode {
     match loaded(file) {
         Some(_) => {
             println!("{}: ok", file.display());
             ExitCode::SUCCESS
         }
         None => ExitCode::FAILURE,
+    }
+}
+
+fn man() -> ExitCode {
+    let page = clap_mangen::Man::new(Arguments::command());
+    match page.render(&mut std::io::stdout()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(_) => ExitCode::FAILURE,
+    }
+}
+
+fn import(file: &Path) -> ExitCode {
+    match load::import(file) {
+        Ok(toml) => {
+            print!("{toml}");
+            ExitCode::SUCCESS
+        }
+        Err(problems) => {
+            problems.iter().for_each(|problem| eprintln!("{problem}"));
+            ExitCode::FAILURE
+        }
     }
 }
 

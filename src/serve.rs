@@ -9,7 +9,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
 use crate::client::House;
-use crate::config::{Config, Global};
+use crate::config::{self, Global};
 use crate::control::Phase;
 use crate::http;
 use crate::net::listen::{self, Listener};
@@ -221,10 +221,15 @@ impl Process {
         let before = self.house.backends.ground();
         match load::reload(&self.path, &before) {
             Outcome::Loaded(loaded) => {
-                for key in changed_but_fixed(&before.config, loaded.config()) {
-                    tracing::warn!(key, "takes effect at the next start only");
+                for change in config::diff(&before.config, loaded.config()) {
+                    match change.is_late() {
+                        true => tracing::warn!("config: {change}"),
+                        false => tracing::info!("config: {change}"),
+                    }
                 }
-                self.log.verbose(loaded.config().global.verbose);
+                if let Err(why) = self.log.follow(&loaded.config().global) {
+                    tracing::error!("the log stays where it is: {why}");
+                }
                 let (ground, doors) = loaded.into_parts();
                 *self.house.doors.write() = Arc::new(doors);
                 self.house.backends.change(ground);
@@ -239,26 +244,6 @@ impl Process {
         }
         self.tenure.tell(&[sd_notify::NotifyState::Ready]);
     }
-}
-
-/// Keys that only a start reads, and that differ.
-fn changed_but_fixed(old: &Config, new: &Config) -> Vec<&'static str> {
-    let (old, new) = (&old.global, &new.global);
-    let pairs = [
-        ("listen_addr", old.listen_addr != new.listen_addr),
-        ("listen_port", old.listen_port != new.listen_port),
-        ("unix_socket_dir", old.unix_socket_dir != new.unix_socket_dir),
-        ("unix_socket_mode", old.unix_socket_mode != new.unix_socket_mode),
-        ("listen_backlog", old.listen_backlog != new.listen_backlog),
-        ("so_reuseport", old.so_reuseport != new.so_reuseport),
-        ("peer_id", old.peer_id != new.peer_id),
-        ("workers", old.workers != new.workers),
-        ("log_format", old.log_format != new.log_format),
-        ("logfile", old.logfile != new.logfile),
-        ("topology_state_file", old.topology_state_file != new.topology_state_file),
-        ("pidfile", old.pidfile != new.pidfile),
-    ];
-    pairs.into_iter().filter(|(_, changed)| *changed).map(|(key, _)| key).collect()
 }
 
 /// The janitor, and whoever balances the workers.

@@ -1,4 +1,4 @@
-//! Reading a role's verifier from a running server, for `hash --from`.
+//! Asking a running server: a role's verifier for `hash --from`, and what `init` looks at.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -13,12 +13,69 @@ use crate::wire::{back, backend, encode, frame};
 
 /// The `rolpassword` of a role.
 pub fn verifier(url: &str, role: &str) -> Result<String, String> {
+    let literal = role.replace('\\', "\\\\").replace('\'', "''");
+    let query = format!("SELECT rolpassword FROM pg_catalog.pg_authid WHERE rolname = E'{literal}'");
+    match with(url, async |session| session.rows(&query).await)?.concat().first().map(String::as_str) {
+        Some(verifier) if verifier.starts_with("SCRAM-SHA-256$") => Ok(verifier.to_owned()),
+        None | Some("") => Err(format!("the server knows no password of {role}")),
+        Some(_) => {
+            Err(format!("the server's password of {role} is no SCRAM verifier: set it again under scram-sha-256"))
+        }
+    }
+}
+
+/// A login at a server.
+pub struct Session {
+    talk: Talk,
+    /// As `host:port`.
+    pub address: String,
+}
+
+/// Logs in as the URL says, and does this.
+pub fn with<T>(url: &str, work: impl AsyncFnOnce(&mut Session) -> Result<T, String>) -> Result<T, String> {
     let plan = plan(url)?;
+    let address = plan.route.address.to_string();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     runtime.map_err(|error| error.to_string())?.block_on(async {
         let server = login(&plan).await.map_err(|error| error.to_string())?.server;
-        ask(&mut Talk::new(server.stream), role).await
+        work(&mut Session { talk: Talk::new(server.stream), address }).await
     })
+}
+
+impl Session {
+    /// Every row of a query, as text; NULL is the empty one.
+    pub async fn rows(&mut self, query: &str) -> Result<Vec<Vec<String>>, String> {
+        encode::query(&mut self.talk.out, query.as_bytes());
+        self.talk.flush().await.map_err(|error| error.to_string())?;
+        let (mut rows, mut refused) = (Vec::new(), None);
+        loop {
+            let message = self.talk.message(frame::LOGIN_LIMIT).await.map_err(|fault| fault.to_string())?;
+            match message.tag {
+                back::DATA_ROW => rows.push(columns(&message.body).ok_or("a row that is not understood")?),
+                back::ERROR => {
+                    let text = backend::field(&message.body, b'M').unwrap_or_default();
+                    refused = Some(String::from_utf8_lossy(text).into_owned());
+                }
+                back::READY_FOR_QUERY => break,
+                _ => {}
+            }
+        }
+        refused.map_or(Ok(rows), Err)
+    }
+}
+
+/// The columns of a DataRow: their number, then each one's length (-1 for NULL) and its text.
+fn columns(body: &[u8]) -> Option<Vec<String>> {
+    let (count, mut rest) = body.split_first_chunk::<2>()?;
+    let mut columns = Vec::new();
+    for _ in 0..u16::from_be_bytes(*count) {
+        let (length, after) = rest.split_first_chunk::<4>()?;
+        let length = usize::try_from(i32::from_be_bytes(*length)).unwrap_or(0);
+        let (text, after) = after.split_at_checked(length)?;
+        columns.push(String::from_utf8_lossy(text).into_owned());
+        rest = after;
+    }
+    Some(columns)
 }
 
 fn plan(url: &str) -> Result<Plan, String> {
@@ -57,33 +114,16 @@ fn plan(url: &str) -> Result<Plan, String> {
     })
 }
 
-async fn ask(talk: &mut Talk, role: &str) -> Result<String, String> {
-    let literal = role.replace('\\', "\\\\").replace('\'', "''");
-    let query = format!("SELECT rolpassword FROM pg_catalog.pg_authid WHERE rolname = E'{literal}'");
-    encode::query(&mut talk.out, query.as_bytes());
-    talk.flush().await.map_err(|error| error.to_string())?;
-    let mut found = None;
-    loop {
-        let message = talk.message(frame::LOGIN_LIMIT).await.map_err(|fault| fault.to_string())?;
-        match message.tag {
-            // One column: its length (-1 for NULL) and its text.
-            back::DATA_ROW => {
-                let value = message.body.get(6..).filter(|_| message.body.get(2..6) != Some(&[0xff; 4]));
-                found = value.map(|value| String::from_utf8_lossy(value).into_owned());
-            }
-            back::ERROR => {
-                let text = backend::field(&message.body, b'M').unwrap_or_default();
-                return Err(String::from_utf8_lossy(text).into_owned());
-            }
-            back::READY_FOR_QUERY => break,
-            _ => {}
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_are_read_with_their_nulls_and_never_beyond_their_end() {
+        let row = b"\0\x03\0\0\0\x02ab\xff\xff\xff\xff\0\0\0\0";
+        assert_eq!(columns(row), Some(vec!["ab".to_owned(), String::new(), String::new()]));
+        for end in 0..row.len() {
+            assert_eq!(columns(&row[..end]), None, "{end}");
         }
-    }
-    match found {
-        Some(verifier) if verifier.starts_with("SCRAM-SHA-256$") => Ok(verifier),
-        Some(_) => {
-            Err(format!("the server's password of {role} is no SCRAM verifier: set it again under scram-sha-256"))
-        }
-        None => Err(format!("the server knows no password of {role}")),
     }
 }

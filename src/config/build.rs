@@ -1,6 +1,7 @@
 //! [pure] Rows into the checked types. Each key is named once here, beside the field that it fills.
 
-use super::keys::{Grammar, Table};
+use super::diff::Rows;
+use super::keys::Table;
 use super::read::{Reader, Row};
 use super::value::{Entry, Written};
 use super::words::{FailoverError, LoadBalance, PoolMode, PrimaryReads, ReadConsistency, ReadWriteSplit};
@@ -19,8 +20,9 @@ pub(crate) fn config(reader: &mut Reader<'_>, top: &[Entry]) -> Config {
     check::global(reader, &row, &global);
 
     let named = table(reader, top, "databases");
-    let mut config =
-        Config { global, databases: Default::default(), users: Default::default(), peers: Default::default() };
+    let (databases, users, peers) = Default::default();
+    let mut config = Config { global, databases, users, peers, rows: Rows::default() };
+    config.rows.add(Table::Global, "", row.values());
     let mut askers = vec![check::Asker::of(&row, &config.global.auth_dbname)];
     for (name, line, entries) in rows(reader, "databases", named.entries) {
         let path = format!("databases.{name}");
@@ -28,13 +30,15 @@ pub(crate) fn config(reader: &mut Reader<'_>, top: &[Entry]) -> Config {
         let database = database(reader, &own, &config.global);
         check::database(reader, &own, &name, &database, &config.global);
         askers.push(check::Asker::of(&own, &database.auth_dbname));
+        config.rows.add(Table::Database, &name, own.values());
         config.databases.insert(name, database);
     }
     askers.into_iter().flatten().for_each(|asker| asker.check(reader, &config));
     if named.entries.is_empty() && named.is_table {
-        match reader.grammar {
-            Grammar::Ini => reader.warn(named.line, "databases", "there is none: clients reach the console only"),
-            Grammar::Toml => reader.problem(named.line, "databases", "expected at least one [databases.NAME]"),
+        // A TOML file says so on purpose.
+        match top.iter().any(|entry| entry.name == "databases") {
+            true => reader.warn(named.line, "databases", "there is none: clients reach the console only"),
+            false => reader.problem(named.line, "databases", "expected at least one [databases.NAME]"),
         }
     }
     check::logins(reader, &row, &config);
@@ -43,6 +47,7 @@ pub(crate) fn config(reader: &mut Reader<'_>, top: &[Entry]) -> Config {
     for (name, line, entries) in rows(reader, "users", named.entries) {
         let row = reader.row(Table::User, &format!("users.{name}"), line, entries);
         check::user(reader, &row, &name);
+        config.rows.add(Table::User, &name, row.values());
         config.users.insert(name, user(&row));
     }
 
@@ -50,6 +55,7 @@ pub(crate) fn config(reader: &mut Reader<'_>, top: &[Entry]) -> Config {
     for (name, line, entries) in rows(reader, "peers", named.entries) {
         let row = reader.row(Table::Peer, &format!("peers.{name}"), line, entries);
         if let Some((number, peer)) = peer(reader, &row, &name) {
+            config.rows.add(Table::Peer, &number.to_string(), row.values());
             config.peers.insert(number, peer);
         }
     }

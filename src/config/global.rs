@@ -102,6 +102,7 @@ pub(crate) fn global(reader: &mut Reader<'_>, row: &Row) -> Global {
         log_format: word(row, "log_format", LogFormat::from_word).unwrap_or(LogFormat::Text),
         logfile: row.path("logfile"),
         verbose: small("verbose"),
+        user: row.text("user"),
         pidfile: row.path("pidfile"),
     }
 }

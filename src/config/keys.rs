@@ -11,7 +11,7 @@ use Kind::{Boolean, Choice, Lag, List, Mode, Networks, Path, Secret, Servers, Si
 use Reload::{Restart, Taken};
 
 /// The four tables of a file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Table {
     /// `[pgweir]`, an ini's `[pgbouncer]`.
     Global,
@@ -250,6 +250,7 @@ const DELAY: Kind = seconds(Zero::Plain);
 const NONE: Fallback = Fallback::Is("\"\"");
 const EVERY: Reload = Reload::Recycles("every server connection");
 const OWN: Reload = Reload::Recycles("the database's server connections");
+const SECRETS: Reload = Reload::Recycles("the server connections of users whose secret changed");
 const LISTED: Reload = Reload::Recycles("the server connections of databases with `servers`");
 
 #[rustfmt::skip]
@@ -270,7 +271,7 @@ const GLOBAL: &[Key] = &[
 
     key("auth_type", Choice(AuthType::WORDS), Is("\"md5\""), Taken,
         "How clients log in; md5 becomes SCRAM where the stored secret is one."),
-    key("auth_file", Path, NONE, Taken, "Users and their secrets: lines of \"user\" \"secret\"."),
+    key("auth_file", Path, NONE, SECRETS, "Users and their secrets: lines of \"user\" \"secret\"."),
     key("auth_ident_file", Path, NONE, Taken, "Maps certificate names to users, as pg_ident.conf; auth_type cert uses the map named cert."),
     key("auth_hba_file", Path, NONE, Taken, "Who may log in from where, as pg_hba.conf, for auth_type hba."),
     key("auth_user", Text, NONE, Taken, "Who asks servers for the secrets of users that auth_file does not have. Empty: nobody."),
@@ -388,6 +389,7 @@ const GLOBAL: &[Key] = &[
     key("log_format", Choice(LogFormat::WORDS), Is("\"text\""), Restart, "How a log line looks."),
     key("logfile", Path, NONE, Taken, "Log to this file, opened again at SIGHUP. Empty: standard error."),
     key("verbose", count(9), Is("0"), Taken, "More log: 1 or 2."),
+    key("user", Text, NONE, Restart, "Become this user at the start. Empty: the process keeps its own."),
     key("pidfile", Path, NONE, Restart, "Where the process id is written. Empty: nowhere."),
 ];
 
@@ -402,11 +404,11 @@ const DATABASE: &[Key] = &[
     key("load_balance_hosts", Choice(LoadBalance::WORDS), Is("\"round-robin\""), OWN,
         "Whether connections are spread over `host`'s list, or go to the first that answers."),
     key("user", Text, NONE, OWN, "Log in to the server as this user, whoever the client is."),
-    key("password", Secret, NONE, Taken, "That user's password. Empty: the one in auth_file."),
-    key("password_file", Path, NONE, Taken, "A file that holds nothing but the password."),
+    key("password", Secret, NONE, OWN, "That user's password. Empty: the one in auth_file."),
+    key("password_file", Path, NONE, OWN, "A file that holds nothing but the password."),
     key("auth_user", Text, Global("auth_user"), Taken, "Who asks for the secrets of users that auth_file does not have."),
-    key("auth_query", Text, Global("auth_query"), OWN, "What it asks."),
-    key("auth_dbname", Text, Global("auth_dbname"), OWN, "Where it asks."),
+    key("auth_query", Text, Global("auth_query"), Taken, "What it asks."),
+    key("auth_dbname", Text, Global("auth_dbname"), Taken, "Where it asks."),
     key("probe_user", Text, Global("probe_user"), OWN, "Who asks these servers for their role."),
     key("probe_password", Secret, Global("probe_password"), OWN, "That user's password."),
     key("probe_password_file", Path, Global("probe_password_file"), OWN,
@@ -438,10 +440,10 @@ const DATABASE: &[Key] = &[
         "Age at which an idle server is closed. 0: each is used once."),
     key("query_wait_timeout", TIMEOUT, Global("query_wait_timeout"), Taken,
         "How long a client waits for a server. 0: the global value."),
-    key("client_encoding", Text, NONE, Taken, "Set at the login of each new server connection. Empty: not set."),
-    key("datestyle", Text, NONE, Taken, "As client_encoding."),
-    key("timezone", Text, NONE, Taken, "As client_encoding."),
-    key("application_name", Text, NONE, Taken, "As client_encoding."),
+    key("client_encoding", Text, NONE, OWN, "Set at the login of each new server connection. Empty: not set."),
+    key("datestyle", Text, NONE, OWN, "As client_encoding."),
+    key("timezone", Text, NONE, OWN, "As client_encoding."),
+    key("application_name", Text, NONE, OWN, "As client_encoding."),
     key("connect_query", Text, NONE, OWN, "Run once on each new server connection; an error closes it. Empty: none."),
 ];
 
@@ -513,7 +515,6 @@ pub const PASSED: &[Passed] = &[
     passed_over("tcp_defer_accept", "1", "connections are taken at once"),
     passed_over("tcp_socket_buffer", "0", "sockets have the system's buffers"),
     passed_over("track_extra_parameters", "IntervalStyle", "every parameter that servers report is followed"),
-    passed_over("user", "", "the process keeps its user"),
 ];
 
 #[cfg(test)]

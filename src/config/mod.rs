@@ -7,11 +7,14 @@ mod address;
 mod build;
 mod check;
 mod describe;
+mod diff;
 mod draft;
 mod effective;
 mod global;
+mod import;
 mod ini;
 pub mod keys;
+pub(crate) mod literal;
 mod network;
 mod read;
 mod toml;
@@ -25,7 +28,9 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+pub use diff::{Change, diff};
 use draft::{Draft, Files};
+pub use import::import;
 use keys::Grammar;
 pub use words::{
     AuthType, ErrorCodes, FailoverError, LogFormat, PoolMode, PrimaryReads, ReadConsistency, ReadWriteSplit, SslMode,
@@ -80,6 +85,8 @@ pub struct Config {
     pub users: BTreeMap<String, UserOverrides>,
     /// `[peers.NUMBER]`.
     pub peers: BTreeMap<u32, Peer>,
+    /// The same, key by key.
+    rows: diff::Rows,
 }
 
 /// The `[pgweir]` table. Names and meanings are PgBouncer's unless the key's row in `keys.rs` says otherwise.
@@ -184,6 +191,8 @@ pub struct Global {
     pub log_format: LogFormat,
     pub logfile: Option<PathBuf>,
     pub verbose: u32,
+    /// Whom the process becomes at its start.
+    pub user: Option<String>,
     pub pidfile: Option<PathBuf>,
 }
 
@@ -821,6 +830,8 @@ mod tests {
 
         const FULL: &str = include_str!("../../config/pgweir.toml");
         const MINIMAL: &str = include_str!("../../config/minimal.toml");
+        const MANUAL: &str = include_str!("../../docs/configuration.md");
+        const PACKAGED: &str = include_str!("../../ops/package/packaged.toml");
         const USERS: &str = include_str!("../../userlist.txt");
 
         struct Shell;
@@ -906,6 +917,32 @@ mod tests {
             }
             let active: Vec<_> = lines.iter().filter(|line| !line.is_comment).map(|line| line.name).collect();
             assert_eq!(active, ["listen_addr", "auth_file", "servers", "host"]);
+        }
+
+        #[test]
+        fn the_manual_has_a_line_for_every_key_and_for_no_other() {
+            let mut expected = 0;
+            for table in [Table::Global, Table::Database, Table::User, Table::Peer] {
+                for key in table.keys() {
+                    let line = format!("| `{}` | {} | {} |\n", key.name, key.doc, key.facts());
+                    assert!(MANUAL.contains(&line), "docs/configuration.md has not:\n{line}");
+                }
+                expected += table.keys().len();
+            }
+            for passed in keys::PASSED {
+                let default = if passed.default.is_empty() { String::new() } else { format!("`{}` ", passed.default) };
+                let line = format!("| `{}` | {default}| {} |\n", passed.name, passed.why);
+                assert!(MANUAL.contains(&line), "docs/configuration.md has not:\n{line}");
+            }
+            let lines = MANUAL.lines().filter(|line| line.starts_with("| `") && !line.contains("`[")).count();
+            assert_eq!(lines, expected + keys::PASSED.len());
+        }
+
+        #[test]
+        fn the_packaged_file_is_sound() {
+            let parsed = parse(Path::new("/etc/pgweir/pgweir.toml"), PACKAGED, &Shell).expect("sound");
+            let doubts: Vec<_> = parsed.warnings.iter().map(|warning| warning.key.as_str()).collect();
+            assert_eq!(doubts, ["databases"]);
         }
 
         #[test]

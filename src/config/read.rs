@@ -278,6 +278,18 @@ impl Row {
         own.or_else(|| value::read(key.kind, &toml::literal(key.default_in(self.grammar)?)?).ok())
     }
 
+    /// What is written, in the order of lines.
+    pub(crate) fn given(&self) -> impl Iterator<Item = (&'static Key, &Value)> {
+        let mut cells: Vec<_> = self.cells.iter().collect();
+        cells.sort_by_key(|(_, cell)| cell.line);
+        cells.into_iter().filter_map(|(name, cell)| Some((self.table.key(name)?, cell.value.as_ref()?)))
+    }
+
+    /// What is written, and the table's own defaults.
+    pub(crate) fn values(&self) -> BTreeMap<&'static str, Value> {
+        self.table.keys().iter().filter_map(|key| Some((key.name, self.value(key.name)?))).collect()
+    }
+
     pub(crate) fn boolean(&self, name: &str) -> bool {
         matches!(self.value(name), Some(Value::Boolean(true)))
     }

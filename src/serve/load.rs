@@ -62,6 +62,14 @@ pub fn reload(path: &Path, before: &Ground) -> Outcome {
     build(path, Some(before))
 }
 
+/// The TOML of an ini, its relative paths under the working directory.
+pub fn import(path: &Path) -> Result<String, Vec<Problem>> {
+    let unreadable = |what: std::io::Error| vec![problem(path, 0, "file", format!("a readable file: {what}"))];
+    let text = std::fs::read_to_string(path).map_err(unreadable)?;
+    let dir = std::env::current_dir().map_err(unreadable)?;
+    config::import(path, &text, &Machine, &dir)
+}
+
 fn build(path: &Path, before: Option<&Ground>) -> Outcome {
     let mut problems = Vec::new();
     let parsed = match Machine.read(path) {

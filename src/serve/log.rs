@@ -14,9 +14,19 @@ use tracing_subscriber::{Registry, reload};
 
 use crate::config::{Global, LogFormat};
 
+/// What the command line asks of the log.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Options {
+    /// At least this much, whatever the config says.
+    pub verbose: u32,
+    /// Nothing on standard error.
+    pub quiet: bool,
+}
+
 /// The running log.
 #[derive(Clone)]
 pub struct Handle {
+    options: Options,
     target: Target,
     level: reload::Handle<LevelFilter, Registry>,
 }
@@ -26,20 +36,15 @@ struct Target(Arc<Mutex<Sink>>);
 
 enum Sink {
     File { path: PathBuf, file: File },
+    Nowhere,
     StandardError,
 }
 
 /// Starts the log of this process. A second start changes nothing and says so.
-pub fn start(global: &Global) -> Result<Handle, String> {
-    let sink = match &global.logfile {
-        Some(path) => {
-            let file = open(path).map_err(|error| format!("cannot write {}: {error}", path.display()))?;
-            Sink::File { path: path.clone(), file }
-        }
-        None => Sink::StandardError,
-    };
+pub fn start(global: &Global, options: Options) -> Result<Handle, String> {
+    let sink = sink(global.logfile.as_deref(), options)?;
     let target = Target(Arc::new(Mutex::new(sink)));
-    let (filter, level) = reload::Layer::new(level_of(global.verbose));
+    let (filter, level) = reload::Layer::new(level_of(global.verbose.max(options.verbose)));
     let registry = tracing_subscriber::registry().with(filter);
     let layer = tracing_subscriber::fmt::layer().with_writer(target.clone()).with_ansi(false).with_target(false);
     let started = match global.log_format {
@@ -47,7 +52,7 @@ pub fn start(global: &Global) -> Result<Handle, String> {
         LogFormat::Text => registry.with(layer).try_init(),
     };
     started.map_err(|error| error.to_string())?;
-    Ok(Handle { target, level })
+    Ok(Handle { options, target, level })
 }
 
 fn level_of(verbose: u32) -> LevelFilter {
@@ -72,15 +77,32 @@ impl Handle {
         }
     }
 
-    pub fn verbose(&self, verbose: u32) {
-        let _ = self.level.reload(level_of(verbose));
+    /// What a reload says. If another file cannot be opened the log stays where it is, and the error says why.
+    pub fn follow(&self, global: &Global) -> Result<(), String> {
+        let _ = self.level.reload(level_of(global.verbose.max(self.options.verbose)));
+        let is_same = match &*self.target.0.lock() {
+            Sink::File { path, .. } => global.logfile.as_ref() == Some(path),
+            Sink::Nowhere | Sink::StandardError => global.logfile.is_none(),
+        };
+        if !is_same {
+            let sink = sink(global.logfile.as_deref(), self.options)?;
+            *self.target.0.lock() = sink;
+        }
+        Ok(())
     }
+}
+
+fn sink(path: Option<&Path>, options: Options) -> Result<Sink, String> {
+    let Some(path) = path else { return Ok(if options.quiet { Sink::Nowhere } else { Sink::StandardError }) };
+    let file = open(path).map_err(|error| format!("cannot write {}: {error}", path.display()))?;
+    Ok(Sink::File { path: path.to_owned(), file })
 }
 
 impl Write for Target {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match &mut *self.0.lock() {
             Sink::File { file, .. } => file.write(bytes),
+            Sink::Nowhere => Ok(bytes.len()),
             Sink::StandardError => io::stderr().write(bytes),
         }
     }

@@ -21,6 +21,7 @@ use super::{DEADLINE, Servers, eventually};
 /// databases test1 and test2 on the primary.
 pub struct Setup {
     global: String,
+    ini: Option<String>,
     databases: Vec<(String, String)>,
     rest: String,
     users: String,
@@ -48,6 +49,7 @@ impl Setup {
         });
         Setup {
             global: String::new(),
+            ini: None,
             databases: Vec::new(),
             rest: String::new(),
             users,
@@ -124,9 +126,18 @@ impl Setup {
         }
     }
 
+    /// This ini in place of all that; `{port}` stands for the port to listen on.
+    pub fn ini(mut self, text: &str) -> Setup {
+        self.ini = Some(text.to_owned());
+        self
+    }
+
     /// The file's text. Server connections carry `tag` as their application_name until a client brings its own. `{dir}`
     /// stands for the proxy's directory.
     fn text(&self, port: u16, tag: &str, dir: &std::path::Path) -> String {
+        if let Some(ini) = &self.ini {
+            return ini.replace("{port}", &port.to_string()).replace("{dir}", &dir.display().to_string());
+        }
         let defaults = [
             ("listen_addr", "\"127.0.0.1\"".to_owned()),
             ("listen_port", port.to_string()),

@@ -5,6 +5,18 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// `error_codes`. It is the process's, so that no client carries it.
+static AS_PGBOUNCER: AtomicBool = AtomicBool::new(false);
+
+/// PgBouncer's code of all errors of its own but one.
+const PROTOCOL_VIOLATION: &str = "08P01";
+
+/// Whether our own errors have PgBouncer's code from now on, in place of PostgreSQL's.
+pub fn speak_as_pgbouncer(is_so: bool) {
+    AS_PGBOUNCER.store(is_so, Ordering::Relaxed);
+}
 
 /// Whose doing it is; shown in the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,7 +90,19 @@ kinds! {
     ClientIdle: "57P05" FATAL "client_idle_timeout" "client_idle_timeout";
     ClientLogin: "08P01" FATAL "client_login_timeout" "client_login_timeout";
     ClientQuit: "08006" FATAL "client_quit" "client close request";
+    /// A login to a process that waits for its clients to leave.
+    Closing: "57P03" FATAL "closing" "pooler is shutting down";
+    /// KILL_CLIENT of an id that nobody has.
+    ConsoleClient: "42704" ERROR "console_client" "client not found";
+    ConsoleDatabase: "3D000" ERROR "console_database" "no such database: {}";
+    /// A command of a user who may only look.
+    ConsoleRights: "42501" ERROR "console_rights" "admin access needed";
+    /// The process or the database is not as the command needs it.
+    ConsoleState: "55000" ERROR "console_state" "{}";
+    ConsoleSyntax: "42601" ERROR "console_syntax" "{}";
+    ConsoleValue: "22023" ERROR "console_value" "{}";
     DatabaseClients: "53300" FATAL "max_db_client_connections" "client connections exceeded (max_db_client_connections)";
+    DatabaseDisabled: "55000" FATAL "database_disabled" "database \"{}\" is disabled";
     DatabaseRemoved: "57P01" FATAL "database_removed" "database removed";
     DuplicateStatement: "42P05" ERROR "duplicate_statement" "prepared statement \"{}\" already exists";
     FailedTransaction: "25P02" ERROR "failed_transaction" "current transaction is aborted, commands ignored until end of transaction block";
@@ -89,6 +113,9 @@ kinds! {
     /// No line of auth_hba_file fits the client.
     NoAuthMethod: "28000" FATAL "no_auth_method" "no authentication method is found";
     NoDatabase: "3D000" FATAL "no_database" "no such database: {}";
+    /// Neither of admin_users nor of stats_users.
+    NotAllowed: "42501" FATAL "not_allowed" "not allowed";
+    NoPortal: "34000" ERROR "no_portal" "portal \"{}\" does not exist";
     NoPrimary: "57P03" FATAL "no_primary" "query_wait_timeout: no server of this database is a primary";
     NoServer: "57P03" FATAL "no_server" "query_wait_timeout: {}";
     NoStatement: "26000" ERROR "no_statement" "prepared statement \"{}\" does not exist";
@@ -101,6 +128,7 @@ kinds! {
     Protocol: "08P01" FATAL "protocol" "protocol violation: {}";
     QueryTimeout: "57014" FATAL "query_timeout" "query timeout";
     QueryWait: "57P03" FATAL "query_wait_timeout" "query_wait_timeout";
+    ReloadFailed: "F0000" ERROR "reload_failed" "RELOAD failed, see logs for additional details";
     Replication: "0A000" FATAL "replication" "replication connections are not supported by a transaction pool";
     ServerDesync: "08P01" FATAL "server_desync" "server conn crashed? unexpected message";
     ServerGone: "08006" FATAL "server_gone" "server conn crashed?";
@@ -112,6 +140,7 @@ kinds! {
     /// A REPEATABLE READ transaction on a standby met a statement that only the primary can answer.
     StandbyUnfit: "40001" ERROR "standby_unfit" "could not serialize access: this statement needs the primary, and the transaction reads a standby";
     StatementMode: "0A000" FATAL "statement_mode" "transaction blocks not allowed in statement pooling mode";
+    SuspendTimeout: "57P01" FATAL "suspend_timeout" "suspend_timeout";
     TlsRequired: "28000" FATAL "tls_required" "SSL required";
     TrustAuth: "28000" FATAL "trust_failed" "\"trust\" authentication failed";
     /// The server of an open transaction was lost: it is rolled back.
@@ -176,6 +205,7 @@ impl Error {
     pub fn sqlstate(&self) -> &str {
         match &self.said {
             Some(said) if said.sqlstate.len() == 5 => &said.sqlstate,
+            _ if self.kind != Kind::ReloadFailed && AS_PGBOUNCER.load(Ordering::Relaxed) => PROTOCOL_VIOLATION,
             _ => self.kind.sqlstate(),
         }
     }

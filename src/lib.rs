@@ -11,7 +11,7 @@
 //! Each room imports only from those before it:
 //!
 //! `error < wire < sql < auth < config < control < stats < route < session < pool < net < server < cluster <
-//! client < http < serve < demo < cli < main`
+//! client < admin < http < serve < demo < cli < main`
 //!
 //! Judgement is pure and lies below; waiting lies above.
 //!
@@ -20,7 +20,7 @@
 //! - [`error`]: what can go wrong, and what a client is told of it.
 //! - [`wire`]: messages of the protocol, found, viewed and written. [`sql`]: what a text may do to session state.
 //! - [`auth`]: who may log in, and how either side proves it. [`config`]: what the operator asked for, checked.
-//! - [`control`]: the process's phase. [`stats`]: what was counted, and the snapshot that is shown of it. [`route`]: who is primary and which standby is fit and new enough, as
+//! - [`control`]: the process's phase, and what a console asks of it. [`stats`]: what was counted, and the snapshot that is shown of it. [`route`]: who is primary and which standby is fit and new enough, as
 //!   values.
 //! - [`session`]: one conversation without sockets: the ledger, prepared statements, settings, pins; what the next batch is to
 //!   the split (`look`), a standby's first bytes (`hold`), a BEGIN that no server has heard of (`absent`),
@@ -29,7 +29,7 @@
 //! - [`cluster`]: watching and sampling servers, fencing the stale (`decide`), what is known of their catalogs, and the pools
 //!   before them. [`client`]: a client's life;
 //!   `client/relay.rs` is the hot loop.
-//! - [`http`]: metrics, health and the status page. [`serve`]: the process. [`demo`]: throw-away servers for the demo, the tests and the benches. [`cli`]: the command
+//! - [`admin`]: the console. [`http`]: metrics, health and the status page. [`serve`]: the process. [`demo`]: throw-away servers for the demo, the tests and the benches. [`cli`]: the command
 //!   line.
 //!
 //! A query's way: `client::idle` (what it is), `client::transact` (where it runs), `client::relay` and, on a standby,
@@ -51,6 +51,7 @@
 //!     standby had it and nothing of its answer was forwarded.
 //! 11. An idle, unpinned client in transaction mode holds no relay buffer and no server.
 
+pub mod admin;
 pub mod auth;
 pub mod cli;
 pub mod client;

@@ -5,17 +5,21 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use crate::client::House;
-use crate::config::{self, Global};
-use crate::control::Phase;
+use crate::cluster::backends::Ground;
+use crate::cluster::holds::Mode;
+use crate::config::{self, ErrorCodes, Global, Problem, Put, Source};
+use crate::control::{self, Phase, Reply};
+use crate::error;
 use crate::http;
 use crate::net::listen::{self, Listener};
 use crate::stats;
 
 mod balance;
+mod ears;
 mod handover;
 pub mod load;
 pub mod log;
@@ -24,6 +28,7 @@ mod systemd;
 mod tenure;
 mod workers;
 
+use ears::{Ears, Told};
 use handover::{Inheritance, Post};
 use load::{Loaded, Outcome};
 use reception::Reception;
@@ -72,7 +77,8 @@ pub fn run(loaded: Loaded, log: log::Handle, start: Start) -> Result<(), Fault> 
 
 async fn serve(loaded: Loaded, log: log::Handle, crew: Arc<Crew>, start: Start) -> Result<(), Fault> {
     // First of all, so that no signal meets its default action once somebody may know of us.
-    let mut signals = Signals::new().map_err(|error| Fault(format!("cannot take signals: {error}")))?;
+    let (bell, rung) = control::bell();
+    let mut ears = Ears::new(rung).map_err(|error| Fault(format!("cannot take signals: {error}")))?;
     let (phase, seen) = watch::channel(Phase::Running);
     let global = loaded.config().global.clone();
     let path = loaded.path().to_owned();
@@ -82,8 +88,10 @@ async fn serve(loaded: Loaded, log: log::Handle, crew: Arc<Crew>, start: Start) 
     };
     let listeners = listeners(&global, inheritance.as_mut()).await.map_err(|fault| Fault(fault.to_string()))?;
     let fresh = if inheritance.is_none() { Post::open(&global)? } else { None };
+    let source = Mutex::new(loaded.source().clone());
     let (ground, doors) = loaded.into_parts();
-    let house = House::new(ground, doors, seen);
+    speak(&ground);
+    let house = House::new(ground, doors, seen, bell);
     if let Some(file) = &global.topology_state_file {
         house.backends.keep_state_in(file).map_err(Fault)?;
     }
@@ -106,7 +114,7 @@ async fn serve(loaded: Loaded, log: log::Handle, crew: Arc<Crew>, start: Start) 
     let port = http::Port::open(&house, global.http_listen.as_deref());
     tracing::info!(pid = std::process::id(), config = %path.display(), "process up: pgweir {}", env!("CARGO_PKG_VERSION"));
     tenure.tell(&[sd_notify::NotifyState::MainPid(std::process::id()), sd_notify::NotifyState::Ready]);
-    Process { house, phase, crew, path, log, reception, port, tenure }.live(&mut signals).await;
+    Process { house, phase, crew, path, log, source, reception, port, tenure }.live(&mut ears).await;
     Ok(())
 }
 
@@ -127,18 +135,20 @@ struct Process {
     crew: Arc<Crew>,
     path: PathBuf,
     log: log::Handle,
+    /// The config as written, with what SET changed since.
+    source: Mutex<Source>,
     reception: Arc<Reception>,
     port: http::Port,
     tenure: Arc<Tenure>,
 }
 
 impl Process {
-    /// PgBouncer's signals, as 1.23 and later have them.
-    async fn live(&self, signals: &mut Signals) {
+    /// PgBouncer's signals, as 1.23 and later have them, and the console's commands.
+    async fn live(&self, ears: &mut Ears) {
         loop {
             let told = tokio::select! {
                 biased;
-                told = signals.next() => told,
+                told = ears.next() => told,
                 () = self.tenure.ended(), if !self.is_closing() => {
                     self.give_way();
                     continue;
@@ -146,17 +156,18 @@ impl Process {
                 () = self.crew.all_gone(), if self.is_closing() => break,
             };
             match told {
-                Told::Reload => self.reload(),
+                Told::Reload(reply) => answer(reply, self.reload()),
+                Told::Set { key, value, reply } => answer(Some(reply), self.set(&key, &value)),
                 Told::Pause => {
                     tracing::info!("got SIGUSR1, PAUSE");
-                    self.house.backends.pause(true);
+                    self.house.backends.hold_all(Mode::Paused);
                 }
                 Told::Resume => {
                     tracing::info!("got SIGUSR2, RESUME");
-                    self.house.backends.pause(false);
+                    self.house.backends.release_all();
                 }
-                Told::Close => break self.close(signals).await,
-                Told::Drain => break self.drain(signals).await,
+                Told::Close => break self.close(ears).await,
+                Told::Drain => break self.drain(ears).await,
                 Told::Stop => break,
             }
         }
@@ -184,8 +195,8 @@ impl Process {
     }
 
     /// SIGTERM: no new clients; the present ones leave when they like, until shutdown_timeout.
-    async fn close(&self, signals: &mut Signals) {
-        tracing::info!("got SIGTERM, shutting down: waiting for clients to leave");
+    async fn close(&self, ears: &mut Ears) {
+        tracing::info!("shutting down: waiting for clients to leave");
         self.reception.close().await;
         self.enter(Phase::Closing);
         let limit = self.house.backends.ground().config.global.shutdown_timeout;
@@ -197,53 +208,80 @@ impl Process {
         };
         tokio::select! {
             () = self.crew.all_gone() => {}
-            () = signals.again() => {}
-            () = patience => self.drain(signals).await,
+            () = ears.again() => {}
+            () = patience => self.drain(ears).await,
         }
     }
 
     /// SIGINT: each client is ended when its transaction ends.
-    async fn drain(&self, signals: &mut Signals) {
+    async fn drain(&self, ears: &mut Ears) {
         tracing::info!("shutting down: waiting for transactions to end");
         self.reception.close().await;
-        self.house.backends.pause(false);
+        self.reception.shut();
+        self.house.backends.release_everything();
         self.enter(Phase::Draining);
         tokio::select! {
             () = self.crew.all_gone() => {}
-            () = signals.again() => {}
+            () = ears.again() => {}
         }
     }
 
     /// SIGHUP: the whole file, or nothing of it.
-    fn reload(&self) {
+    fn reload(&self) -> Result<(), String> {
         self.tenure.tell(&[sd_notify::NotifyState::Reloading]);
         self.log.reopen();
         let before = self.house.backends.ground();
-        match load::reload(&self.path, &before) {
-            Outcome::Loaded(loaded) => {
-                for change in config::diff(&before.config, loaded.config()) {
-                    match change.is_late() {
-                        true => tracing::warn!("config: {change}"),
-                        false => tracing::info!("config: {change}"),
-                    }
-                }
-                if let Err(why) = self.log.follow(&loaded.config().global) {
-                    tracing::error!("the log stays where it is: {why}");
-                }
-                let (ground, doors) = loaded.into_parts();
-                *self.house.doors.write() = Arc::new(doors);
-                self.house.backends.change(ground);
-                self.house.generation.fetch_add(1, Ordering::Relaxed);
-                tracing::info!("got SIGHUP, config reloaded");
-            }
-            Outcome::Refused(problems) => {
-                for problem in problems {
-                    tracing::error!("config not reloaded: {problem}");
-                }
+        let outcome = self.take(&before, load::reload(&self.path, &before));
+        match &outcome {
+            Ok(()) => tracing::info!("config reloaded"),
+            Err(problems) => {
+                problems.iter().for_each(|problem| tracing::error!("config not reloaded: {problem}"));
             }
         }
         self.tenure.tell(&[sd_notify::NotifyState::Ready]);
+        outcome.map_err(said)
     }
+
+    /// The console's SET: until the next reload.
+    fn set(&self, key: &str, value: &str) -> Result<(), String> {
+        let put = self.source.lock().put(key, value).map_err(|why| format!("{key}: {why}"))?;
+        let Put::Changed(source) = put else { return Ok(()) };
+        let before = self.house.backends.ground();
+        self.take(&before, load::changed(&self.path, &source, &before)).map_err(said)
+    }
+
+    /// A config takes effect, unless it is refused.
+    fn take(&self, before: &Ground, outcome: Outcome) -> Result<(), Vec<Problem>> {
+        let loaded = match outcome {
+            Outcome::Loaded(loaded) => loaded,
+            Outcome::Refused(problems) => return Err(problems),
+        };
+        for change in config::diff(&before.config, loaded.config()) {
+            match change.is_late() {
+                true => tracing::warn!("config: {change}"),
+                false => tracing::info!("config: {change}"),
+            }
+        }
+        if let Err(why) = self.log.follow(&loaded.config().global) {
+            tracing::error!("the log stays where it is: {why}");
+        }
+        *self.source.lock() = loaded.source().clone();
+        let (ground, doors) = loaded.into_parts();
+        speak(&ground);
+        *self.house.doors.write() = Arc::new(doors);
+        self.house.backends.change(ground);
+        self.house.generation.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }
+}
+
+fn said(problems: Vec<Problem>) -> String {
+    problems.iter().map(|problem| format!("{}: {}", problem.key, problem.expected)).collect::<Vec<_>>().join("; ")
+}
+
+/// The SQLSTATEs of our own errors from now on.
+fn speak(ground: &Ground) {
+    error::speak_as_pgbouncer(ground.config.global.error_codes == ErrorCodes::PgBouncer);
 }
 
 /// The janitor, and whoever balances the workers.
@@ -276,57 +314,7 @@ fn turn_stats(house: &House) {
     }
 }
 
-/// What a signal asks for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Told {
-    Close,
-    Drain,
-    Pause,
-    Reload,
-    Resume,
-    Stop,
-}
-
-struct Signals {
-    hangup: Signal,
-    interrupt: Signal,
-    quit: Signal,
-    terminate: Signal,
-    user1: Signal,
-    user2: Signal,
-}
-
-impl Signals {
-    fn new() -> std::io::Result<Signals> {
-        Ok(Signals {
-            hangup: signal(SignalKind::hangup())?,
-            interrupt: signal(SignalKind::interrupt())?,
-            quit: signal(SignalKind::quit())?,
-            terminate: signal(SignalKind::terminate())?,
-            user1: signal(SignalKind::user_defined1())?,
-            user2: signal(SignalKind::user_defined2())?,
-        })
-    }
-
-    /// Cancel-safe.
-    async fn next(&mut self) -> Told {
-        tokio::select! {
-            _ = self.hangup.recv() => Told::Reload,
-            _ = self.interrupt.recv() => Told::Drain,
-            _ = self.quit.recv() => Told::Stop,
-            _ = self.terminate.recv() => Told::Close,
-            _ = self.user1.recv() => Told::Pause,
-            _ = self.user2.recv() => Told::Resume,
-        }
-    }
-
-    /// A second signal that ends the process. Cancel-safe.
-    async fn again(&mut self) {
-        loop {
-            match self.next().await {
-                Told::Close | Told::Drain | Told::Stop => return,
-                Told::Pause | Told::Reload | Told::Resume => tracing::info!("shutting down: signal ignored"),
-            }
-        }
-    }
+fn answer(reply: Option<Reply>, outcome: Result<(), String>) {
+    // Who asked may have left.
+    let _ = reply.map(|reply| reply.send(outcome));
 }

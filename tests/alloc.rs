@@ -94,7 +94,8 @@ fn allocations(first: &[u8], batch: &[u8]) -> u64 {
         let (socket, _) = listener.accept().await.expect("the client");
         let ends = Ends::Unix { uid: None, pid: None };
         let arrival = Arrival { ends, id: 1, in_time: true };
-        let client = login::login(&house, Stream::Tcp(socket), arrival).await.expect("a login");
+        let guest = login::login(&house, Stream::Tcp(socket), arrival).await;
+        let client = guest.and_then(login::Guest::client).expect("a login");
         tokio::spawn(client.run());
         warm.1.await.expect("the driver warms up");
     });
@@ -139,7 +140,7 @@ fn house(file: &Path) -> std::sync::Arc<House> {
             let (ground, doors) = loaded.into_parts();
             let (phase, seen) = watch::channel(Phase::Running);
             std::mem::forget(phase);
-            House::new(ground, doors, seen)
+            House::new(ground, doors, seen, pgweir::control::bell().0)
         }
         Outcome::Refused(problems) => panic!("{problems:?}"),
     }

@@ -104,8 +104,8 @@ pub struct Entry {
     transaction_since: AtomicU64,
     epoch: Instant,
     order: AtomicU8,
-    /// The process's `Phase`, as far as this client must follow it.
-    phase: AtomicU8,
+    /// The process's `Phase`, as far as this client must follow it, or a `sentence::Sentence` beyond it.
+    pub(super) phase: AtomicU8,
     pub waker: AtomicWaker,
     /// The server that works for it now.
     target: Mutex<Option<Arc<Gate>>>,
@@ -318,7 +318,7 @@ fn micros(epoch: Instant) -> u64 {
 /// not do, since among peers only 15 bits of it are random (`peers`).
 #[derive(Default)]
 pub struct Entries {
-    map: DashMap<(i32, [u8; 4]), Arc<Entry>>,
+    pub(super) map: DashMap<(i32, [u8; 4]), Arc<Entry>>,
 }
 
 impl Entries {

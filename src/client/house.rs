@@ -16,7 +16,7 @@ use crate::auth::scram::Verifier;
 use crate::auth::{Secret, hba, names};
 use crate::cluster::backends::{Backed, Backends, Ground};
 use crate::config::FailoverError;
-use crate::control::Phase;
+use crate::control::{Bell, Phase};
 use crate::error::{Error, Kind, Side};
 use crate::net::tls::Acceptor;
 use crate::session::settings::Settings;
@@ -43,6 +43,8 @@ pub struct House {
     pub peer_id: u32,
     pub interner: Arc<Interner>,
     pub phase: watch::Receiver<Phase>,
+    /// For what only the process as a whole can do.
+    pub bell: Bell,
     pub epoch: Instant,
     /// Rises with each reload: clients look at their limits again.
     pub generation: AtomicU64,
@@ -68,7 +70,7 @@ pub struct Count {
 }
 
 impl House {
-    pub fn new(ground: Ground, doors: Doors, phase: watch::Receiver<Phase>) -> Arc<House> {
+    pub fn new(ground: Ground, doors: Doors, phase: watch::Receiver<Phase>, bell: Bell) -> Arc<House> {
         let peer_id = ground.config.global.peer_id;
         Arc::new(House {
             backends: Backends::new(ground),
@@ -79,6 +81,7 @@ impl House {
             peer_id,
             interner: Arc::new(Interner::default()),
             phase,
+            bell,
             epoch: Instant::now(),
             generation: AtomicU64::new(0),
             clients: AtomicUsize::new(0),

@@ -189,7 +189,7 @@ enum Sought {
 /// Orders that end a client which holds no server.
 fn ordered_idle(entry: &Entry) -> Option<Error> {
     let kind = match entry.take_order() {
-        _ if entry.is_draining() => Kind::ShuttingDown,
+        _ if entry.is_draining() => entry.farewell(),
         Order::ClientIdle => Kind::ClientIdle,
         Order::IdleTransaction => Kind::IdleTransaction,
         Order::TransactionTimeout => Kind::TransactionTimeout,

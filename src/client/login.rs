@@ -6,6 +6,7 @@ use std::task::Poll;
 
 use super::authenticate::{Claim, Lesson, authenticate};
 use super::house::{House, Present};
+use super::operator::{self, Operator};
 use super::welcome::welcome;
 use super::wish::Wish;
 use super::{Client, announced, cancel};
@@ -38,8 +39,25 @@ enum Opened {
     Startup(Talk, Wish),
 }
 
+/// Who was let in.
+pub enum Guest {
+    Client(Box<Client>),
+    /// At the console.
+    Operator(Box<Operator>),
+}
+
+impl Guest {
+    /// None: somebody at the console.
+    pub fn client(self) -> Option<Box<Client>> {
+        match self {
+            Guest::Client(client) => Some(client),
+            Guest::Operator(_) => None,
+        }
+    }
+}
+
 /// Lets one connection in. None if it was none to be served, or was refused and told so. Dropping it closes the socket.
-pub async fn login(house: &Arc<House>, stream: Stream, arrival: Arrival) -> Option<Box<Client>> {
+pub async fn login(house: &Arc<House>, stream: Stream, arrival: Arrival) -> Option<Guest> {
     let present = house.count_in();
     let limit = house.backends.ground().config.global.client_login_timeout;
     let Arrival { ends, id, in_time } = arrival;
@@ -61,7 +79,7 @@ pub async fn login(house: &Arc<House>, stream: Stream, arrival: Arrival) -> Opti
         _ = phase.wait_for(|phase| *phase >= Phase::Draining) => Err(Error::new(Kind::ShuttingDown, Side::Proxy)),
     };
     match outcome {
-        Ok(client) => client,
+        Ok(guest) => guest,
         Err(error) => {
             house.backends.stats.process().logins_failed.add(error.kind.label());
             let Told { id, user, database, ends, .. } = told;
@@ -82,12 +100,7 @@ pub(super) struct Told {
     pub(super) database: String,
 }
 
-async fn let_in(
-    house: &Arc<House>,
-    stream: Stream,
-    told: &mut Told,
-    present: Present,
-) -> Result<Option<Box<Client>>, Error> {
+async fn let_in(house: &Arc<House>, stream: Stream, told: &mut Told, present: Present) -> Result<Option<Guest>, Error> {
     let mut stream = stream;
     let Some(ends) = announced::ends(house, &mut stream, told.ends).await? else { return Ok(None) };
     told.ends = ends;
@@ -95,8 +108,15 @@ async fn let_in(
     wish.add_host(house, &told.ends);
     told.user.clone_from(&wish.user);
     told.database.clone_from(&wish.database);
+    if operator::is_console(&wish.database) {
+        let claim = Claim { database: &wish.database, user: &wish.user, ends: &told.ends };
+        return match operator::authorize(house, &mut talk, &claim).await {
+            Ok(rights) => Ok(Some(Guest::Operator(operator::welcome(house, talk, wish, rights, told, present)))),
+            Err(error) => Err(refuse(house, &mut talk, error).await),
+        };
+    }
     match admit(house, &mut talk, &wish, told, present).await {
-        Ok(admitted) => Ok(Some(welcome(house, talk, &wish, admitted, told))),
+        Ok(admitted) => Ok(Some(Guest::Client(welcome(house, talk, &wish, admitted, told)))),
         Err(error) => Err(refuse(house, &mut talk, error).await),
     }
 }
@@ -230,7 +250,7 @@ async fn admit(
 ) -> Result<Admitted, Error> {
     let limit = if told.in_time { Phase::Closing } else { Phase::Running };
     if *house.phase.borrow() > limit {
-        return Err(Error::new(Kind::ShuttingDown, Side::Proxy));
+        return Err(Error::new(Kind::Closing, Side::Proxy));
     }
     let limit = house.backends.ground().config.global.max_client_conn;
     if limit != 0 && house.clients() > limit {
@@ -244,6 +264,9 @@ async fn admit(
         // Only now may a client learn which databases there are.
         let found = house.backends.pool(&wish.database, &wish.user);
         let backed = found.ok_or_else(|| Error::new(Kind::NoDatabase, Side::Client).about(&wish.database))?;
+        if house.backends.is_disabled(&wish.database) {
+            return Err(Error::new(Kind::DatabaseDisabled, Side::Client).about(&wish.database));
+        }
         if !std::mem::replace(&mut entered, true) {
             present.enter(&wish.database, &wish.user)?;
         }

@@ -151,7 +151,7 @@ impl Conversation {
     fn obey(&mut self, server: &mut Server) -> Result<(), Stop> {
         let over = self.session.quiet() && !self.session.in_transaction();
         let kind = match self.entry.take_order() {
-            _ if self.entry.is_stopping() || (over && self.entry.is_draining()) => Kind::ShuttingDown,
+            _ if self.entry.is_stopping() || (over && self.entry.is_draining()) => self.entry.farewell(),
             Order::ServerLost if self.is_returnable() => return Err(self.take_back(Refusal::Moment, None, server)),
             Order::Vacate if self.session.in_transaction() => return Err(self.vacate(server)),
             // One that is silent may yet answer; one that is replaced is seen in the loop.

@@ -83,6 +83,11 @@ impl Shown {
         Wait::ALL.get(number).copied().unwrap_or(Wait::PoolFull)
     }
 
+    /// The settings that it has without a session.
+    pub fn note_settings(&self, settings: &Arc<Settings>) {
+        *self.settings.lock() = Arc::clone(settings);
+    }
+
     /// How its session is now. The pin, if it is a new one.
     pub fn note(&self, session: &Session, now: u64) -> Option<Pin> {
         let at = Arc::as_ptr(session.settings()) as usize;

@@ -9,6 +9,7 @@ use super::House;
 use super::entry::{Entry, State};
 use crate::cluster::Cluster;
 use crate::cluster::backends::Backed;
+use crate::cluster::holds::Mode;
 use crate::config::{Config, MaxLag};
 use crate::net::ends::Ends;
 use crate::route::Reason;
@@ -131,7 +132,7 @@ impl House {
             logins_failed: counted.logins_failed.all(),
             cancels_received,
             cancels_sent,
-            paused: self.backends.is_paused(),
+            paused: self.backends.mode() != Mode::Running,
         }
     }
 }
@@ -172,6 +173,7 @@ fn pool(config: &Config, backed: &Backed, census: &Census, averaged_over: Durati
         clients,
         servers,
         maxwait,
+        earlier: tally.looks().earlier,
         averages: totals.averages(&tally.looks().earlier, averaged_over),
         totals,
         logins: tally.logins(),

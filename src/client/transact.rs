@@ -312,7 +312,7 @@ impl Client {
         let entry = &self.conversation.entry;
         entry.waker.register(cx.waker());
         if entry.is_draining() {
-            return Poll::Ready(Waited::Leave(Leave::Fail(Error::new(Kind::ShuttingDown, Side::Proxy))));
+            return Poll::Ready(Waited::Leave(Leave::Fail(Error::new(entry.farewell(), Side::Proxy))));
         }
         match waiting.poll(cx) {
             Poll::Ready(Ok(lease)) => return Poll::Ready(Waited::Lease(lease)),

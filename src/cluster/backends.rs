@@ -9,6 +9,7 @@ use parking_lot::{Mutex, RwLock};
 use tokio::sync::watch;
 
 use super::backend::{Backend, Behind, Recipe};
+use super::holds::{Holds, Leaving};
 use super::lookup::Lookups;
 use super::split::{Split, Witness};
 use super::splits::Watches;
@@ -77,11 +78,12 @@ pub struct Backends {
     pub(super) catalogs: Mutex<Watches>,
     /// Secrets that servers told.
     pub lookups: Lookups,
-    /// Held while a pool is added, so that none misses a RESUME.
-    pub(super) paused: Mutex<bool>,
     pub stats: Arc<Stats>,
     /// The connections of all pools.
     pub roll: Arc<Roll>,
+    /// Locked while a pool is added, so that none misses a RESUME.
+    pub(super) holds: Mutex<Holds>,
+    pub(super) leaving: Mutex<Leaving>,
 }
 
 /// Caps count per server.
@@ -103,9 +105,10 @@ impl Backends {
             sight: Sight::default(),
             catalogs: Mutex::default(),
             lookups: Lookups::default(),
-            paused: Mutex::new(false),
             stats: Arc::default(),
             roll: Arc::default(),
+            holds: Mutex::default(),
+            leaving: Mutex::default(),
         });
         backends.note_splits(&config);
         backends
@@ -139,14 +142,16 @@ impl Backends {
             }
             // A reload came in between and may not have seen it.
             self.pools.remove(&key);
+            self.see_off(&found);
             found.retire();
         }
     }
 
     fn add(&self, key: Key, made: Arc<Backed>) -> Arc<Backed> {
-        let paused = self.paused.lock();
+        let holds = self.holds.lock();
         let found = self.pools.or_make(key, || made);
-        found.pools().for_each(|pool| pool.pause(*paused));
+        let held = holds.holds(&found.backend.database);
+        found.pools().for_each(|pool| pool.pause(held));
         found
     }
 
@@ -181,8 +186,8 @@ impl Backends {
             cluster.join(&pool, Follow::Primary);
         }
         let backed = Arc::new(Backed { pool, backend, split, witness, retired: AtomicBool::new(false) });
-        let paused = *self.paused.lock();
-        backed.pools().for_each(|pool| pool.pause(paused));
+        let held = self.holds.lock().holds(name);
+        backed.pools().for_each(|pool| pool.pause(held));
         backed
     }
 
@@ -266,15 +271,6 @@ impl Backends {
         self.gauges.lock().retain(|_, gauge| Arc::strong_count(gauge) > 1);
     }
 
-    /// PAUSE and RESUME of everything.
-    pub fn pause(&self, paused: bool) {
-        let mut now = self.paused.lock();
-        *now = paused;
-        for (_, backed) in self.pools.all() {
-            backed.pools().for_each(|pool| pool.pause(paused));
-        }
-    }
-
     pub fn all(&self) -> Vec<Arc<Backed>> {
         self.pools.all().into_iter().map(|(_, backed)| backed).collect()
     }
@@ -297,6 +293,7 @@ impl Backends {
                 }
                 _ => {
                     self.pools.remove(&key);
+                    self.see_off(&backed);
                     backed.retire();
                 }
             }
@@ -396,6 +393,7 @@ fn secret(ground: &Ground, database: &Database, user: &str) -> Secret {
 
 #[cfg(test)]
 mod tests {
+    use super::super::holds::Mode;
     use super::*;
     use crate::config::{self, Outside};
 
@@ -446,12 +444,12 @@ mod tests {
     #[tokio::test]
     async fn a_pool_made_during_a_pause_follows_the_resume() {
         let backends = backends();
-        backends.pause(true);
+        assert!(backends.hold_all(Mode::Paused));
         let backed = backends.pool("known", "ann").expect("a pool");
         let seat = Arc::default();
         let _waiting = backed.pool.checkout(&seat);
         assert_eq!(backed.pool.census().dialling, 0);
-        backends.pause(false);
+        assert!(backends.release_all());
         assert_eq!(backed.pool.census().dialling, 1);
     }
 }

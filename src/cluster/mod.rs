@@ -13,6 +13,7 @@ pub mod backends;
 pub mod catalog;
 pub mod decide;
 mod doubt;
+pub mod holds;
 pub mod judge;
 pub mod lookup;
 pub mod memory;

@@ -16,10 +16,6 @@ impl Backends {
         self.stats.tally(name, user, &servers)
     }
 
-    pub fn is_paused(&self) -> bool {
-        *self.paused.lock()
-    }
-
     /// The clusters that are watched, and the databases that are behind each.
     pub fn clusters(&self) -> Vec<(Arc<Cluster>, Vec<String>)> {
         let config = self.ground().config;

@@ -21,7 +21,7 @@ pub(crate) fn config(reader: &mut Reader<'_>, top: &[Entry]) -> Config {
 
     let named = table(reader, top, "databases");
     let (databases, users, peers) = Default::default();
-    let mut config = Config { global, databases, users, peers, rows: Rows::default() };
+    let mut config = Config { global, databases, users, peers, rows: Rows::default(), shown: row.shown() };
     config.rows.add(Table::Global, "", row.values());
     let mut askers = vec![check::Asker::of(&row, &config.global.auth_dbname)];
     for (name, line, entries) in rows(reader, "databases", named.entries) {

@@ -17,6 +17,8 @@ pub mod keys;
 pub(crate) mod literal;
 mod network;
 mod read;
+mod shown;
+mod source;
 mod toml;
 mod value;
 mod words;
@@ -32,6 +34,8 @@ pub use diff::{Change, diff};
 use draft::{Draft, Files};
 pub use import::import;
 use keys::Grammar;
+pub use shown::Shown;
+pub use source::{Put, Source};
 pub use words::{
     AuthType, ErrorCodes, FailoverError, LogFormat, PoolMode, PrimaryReads, ReadConsistency, ReadWriteSplit, SslMode,
 };
@@ -49,29 +53,21 @@ pub trait Outside {
 pub struct Parsed {
     pub config: Config,
     pub warnings: Vec<Problem>,
+    /// What it was made from.
+    pub source: Source,
 }
 
 /// Reads a TOML file or an ini, whichever it is by its grammar: `text` is what `file` holds. Fails with everything that is
 /// wrong, in the order of lines.
 pub fn parse(file: &Path, text: &str, outside: &dyn Outside) -> Result<Parsed, Vec<Problem>> {
-    let read = match ini::is_ini(text) {
+    let draft = match ini::is_ini(text) {
         true => ini::parse(file, text, outside),
         false => {
             let (entries, mistakes) = toml::parse(text);
             Draft { grammar: Grammar::Toml, entries, mistakes, doubts: Vec::new(), files: Files::one(file) }
         }
     };
-    let mut reader = read::Reader::new(read.grammar, &read.files, outside);
-    // What follows a broken line is guesswork, and problems found there would mislead.
-    let readable = read.mistakes.iter().all(|mistake| mistake.kind == draft::MistakeKind::Local);
-    for mistake in read.mistakes {
-        reader.problem(mistake.line, &mistake.key, mistake.expected);
-    }
-    for doubt in read.doubts {
-        reader.warn(doubt.line, &doubt.key, doubt.text);
-    }
-    let config = readable.then(|| build::config(&mut reader, &read.entries));
-    reader.end(config).map(|(config, warnings)| Parsed { config, warnings })
+    Source::draft(draft, outside)
 }
 
 /// One checked configuration; shared as `Arc<Config>` and replaced whole by a reload.
@@ -87,6 +83,8 @@ pub struct Config {
     pub peers: BTreeMap<u32, Peer>,
     /// The same, key by key.
     rows: diff::Rows,
+    /// The values of `[pgweir]`, for SHOW CONFIG.
+    pub shown: Vec<Shown>,
 }
 
 /// The `[pgweir]` table. Names and meanings are PgBouncer's unless the key's row in `keys.rs` says otherwise.

@@ -7,10 +7,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::draft::Files;
-use super::keys::{self, Grammar, Key, Kind, Table};
+use super::keys::{self, Fallback, Grammar, Key, Kind, Table};
 use super::toml;
 use super::value::{self, Entry, Item, Value, Written};
-use super::{Listed, MaxLag, Network, Outside, Problem, Redacted};
+use super::{Listed, MaxLag, Network, Outside, Problem, Redacted, Shown, shown};
 
 /// Collects what is wrong and what is doubtful with one file.
 pub(crate) struct Reader<'a> {
@@ -288,6 +288,18 @@ impl Row {
     /// What is written, and the table's own defaults.
     pub(crate) fn values(&self) -> BTreeMap<&'static str, Value> {
         self.table.keys().iter().filter_map(|key| Some((key.name, self.value(key.name)?))).collect()
+    }
+
+    /// What holds of all keys of `[pgweir]`.
+    pub(crate) fn shown(&self) -> Vec<Shown> {
+        shown::shown(self.grammar, |name| self.value(name).or_else(|| self.inherited(name)))
+    }
+
+    fn inherited(&self, name: &str) -> Option<Value> {
+        match self.table.key(name)?.default {
+            Fallback::Global(other) => self.value(other),
+            Fallback::Is(_) | Fallback::Unset => None,
+        }
     }
 
     pub(crate) fn boolean(&self, name: &str) -> bool {

@@ -16,6 +16,9 @@ pub struct Talk {
     pub out: Vec<u8>,
 }
 
+/// How much of a peer that is not asked yet is read.
+const AHEAD: usize = 64 << 10;
+
 /// A whole message.
 #[derive(Debug)]
 pub struct Message {
@@ -98,6 +101,17 @@ impl Talk {
             0 => Err(io::ErrorKind::UnexpectedEof.into()),
             _ => Ok(()),
         }
+    }
+
+    /// Ends when the peer does; what it sends meanwhile is kept for later, up to a bound, beyond which it is not listened
+    /// to. Cancel-safe.
+    pub async fn hung_up(&mut self) {
+        while self.inbox.len() < AHEAD {
+            if self.fill().await.is_err() {
+                return;
+            }
+        }
+        std::future::pending().await
     }
 
     /// Whether more was read than has been asked for.

@@ -71,8 +71,12 @@ struct Node<T> {
     /// Idle, lent and on their way.
     open: usize,
     dialling: usize,
+    /// Taken out from among the idle ones to be closed, and counted as open until they are.
+    closing: usize,
     /// Connections opened before this epoch are closed when they come back.
     epoch: u64,
+    /// How many of those there are, lent or on their way.
+    stale: usize,
     pause: Duration,
     not_before: Option<Instant>,
 }
@@ -113,13 +117,23 @@ pub struct Census {
     pub open: usize,
     pub idle: usize,
     pub dialling: usize,
+    /// Lent or on their way, and closed when they come back.
+    pub stale: usize,
     pub waiting: usize,
 }
 
 impl<T, W> Core<T, W> {
     pub fn new(nodes: usize, serving: Serving, limits: Limits) -> Core<T, W> {
-        let node =
-            || Node { idle: VecDeque::new(), open: 0, dialling: 0, epoch: 0, pause: RETRY_FIRST, not_before: None };
+        let node = || Node {
+            idle: VecDeque::new(),
+            open: 0,
+            dialling: 0,
+            closing: 0,
+            epoch: 0,
+            stale: 0,
+            pause: RETRY_FIRST,
+            not_before: None,
+        };
         Core {
             nodes: (0..nodes).map(|_| node()).collect(),
             queue: VecDeque::new(),
@@ -286,10 +300,21 @@ impl<T, W> Core<T, W> {
         pause
     }
 
-    /// A connection is gone, however it went.
-    pub fn closed(&mut self, node: usize) {
+    /// A connection of this epoch is gone that was lent, or on its way.
+    pub fn closed(&mut self, node: usize, epoch: u64) {
         if let Some(node) = self.nodes.get_mut(node) {
             node.open = node.open.saturating_sub(1);
+            if epoch != node.epoch {
+                node.stale = node.stale.saturating_sub(1);
+            }
+        }
+    }
+
+    /// One is gone that was taken out to be closed.
+    pub fn discarded(&mut self, node: usize) {
+        if let Some(node) = self.nodes.get_mut(node) {
+            node.open = node.open.saturating_sub(1);
+            node.closing = node.closing.saturating_sub(1);
         }
     }
 
@@ -311,6 +336,8 @@ impl<T, W> Core<T, W> {
         let Some(node) = self.nodes.get_mut(node) else { return Vec::new() };
         node.epoch += 1;
         node.forget_failures();
+        node.closing += node.idle.len();
+        node.stale = node.open.saturating_sub(node.closing);
         node.idle.drain(..).map(|idle| idle.it).collect()
     }
 
@@ -354,10 +381,12 @@ impl<T, W> Core<T, W> {
                     break;
                 }
                 left -= 1;
+                node.closing += 1;
                 gone.extend(node.idle.pop_front().map(|idle| idle.it));
             }
             let aged = |idle: &Idle<T>| !lifetime.is_zero() && now.saturating_duration_since(idle.born) >= lifetime;
             if let Some(at) = node.idle.iter().position(aged) {
+                node.closing += 1;
                 gone.extend(node.idle.remove(at).map(|idle| idle.it));
             }
         }
@@ -366,7 +395,10 @@ impl<T, W> Core<T, W> {
 
     /// Gives up one idle connection of the node, for another pool that is under the same cap.
     pub fn evict(&mut self, node: usize) -> Option<T> {
-        self.nodes.get_mut(node)?.idle.pop_front().map(|idle| idle.it)
+        let node = self.nodes.get_mut(node)?;
+        let oldest = node.idle.pop_front()?;
+        node.closing += 1;
+        Some(oldest.it)
     }
 
     /// Looks at everything that stands idle and takes out what `keep` refuses.
@@ -378,6 +410,7 @@ impl<T, W> Core<T, W> {
                 if keep(&mut idle.it) {
                     node.idle.push_back(idle);
                 } else {
+                    node.closing += 1;
                     gone.push(idle.it);
                 }
             }
@@ -396,6 +429,7 @@ impl<T, W> Core<T, W> {
             open: node.open,
             idle: node.idle.len(),
             dialling: node.dialling,
+            stale: node.stale,
             waiting,
         })
     }
@@ -406,6 +440,7 @@ impl<T, W> Core<T, W> {
             open: sum(|node| node.open),
             idle: sum(|node| node.idle.len()),
             dialling: sum(|node| node.dialling),
+            stale: sum(|node| node.stale),
             waiting: self.queue.len(),
         }
     }
@@ -537,7 +572,7 @@ mod tests {
             core.join(who, HOME, now);
         }
         assert_eq!((core.next_dial(now), core.next_dial(now), core.next_dial(now)), (Some(0), Some(0), None));
-        core.closed(0);
+        core.closed(0, 0);
         core.dialled(0);
         assert_eq!(core.next_dial(now), Some(0));
     }
@@ -561,7 +596,7 @@ mod tests {
         for _ in 0..8 {
             assert_eq!(core.next_dial(now), Some(0));
             let pause = core.dial_failed(0, now);
-            core.closed(0);
+            core.closed(0, 0);
             pauses.push(pause.as_millis());
             assert_eq!(core.next_dial(now), None);
             now += pause;
@@ -627,10 +662,39 @@ mod tests {
         core.join("a", HOME, now);
         assert_eq!(core.next_dial(now), Some(0));
         core.dial_failed(0, now);
-        core.closed(0);
+        core.closed(0, 0);
         core.serve(Serving::Held(0));
         core.serve(Serving::One(0));
         assert_eq!(core.next_dial(now), Some(0));
+    }
+
+    #[test]
+    fn what_must_close_is_counted_until_it_has() {
+        let (mut core, now) = core(3);
+        for _ in 0..3 {
+            core.join("x", HOME, now);
+            assert!(core.next_dial(now).is_some());
+        }
+        core.dismiss();
+        core.dialled(0);
+        core.dialled(0);
+        assert_eq!(core.put(0, 0, 1, HOME, now, now), Put::Kept);
+        let stale = |core: &Core<u32, &str>| (core.census().open, core.census().stale);
+        // One is idle, one is lent, one on its way.
+        assert_eq!(core.recycle(0), vec![1]);
+        assert_eq!(stale(&core), (3, 2));
+        assert!(core.recycle(0).is_empty());
+        assert_eq!(stale(&core), (3, 2), "the one taken out is not counted again");
+        core.discarded(0);
+        core.closed(0, 0);
+        assert_eq!(stale(&core), (1, 1));
+        core.join("x", HOME, now);
+        core.join("x", HOME, now);
+        assert!(core.next_dial(now).is_some());
+        core.closed(0, 2);
+        assert_eq!(stale(&core), (1, 1), "a new one is not stale");
+        core.closed(0, 0);
+        assert_eq!(stale(&core), (0, 0));
     }
 
     #[test]

@@ -80,7 +80,7 @@ impl<T: Lent> Drop for Permit<T> {
             PermitState::Dialling => self.pool.core.lock().dialled(self.node),
             PermitState::Lent => {}
         }
-        self.pool.leave(self.node);
+        self.pool.leave(self.node, self.epoch);
         self.pool.pump();
     }
 }

@@ -297,12 +297,17 @@ impl<T: Lent> Pool<T> {
         for it in gone {
             let node = it.node();
             drop(it);
-            self.leave(node);
+            self.core.lock().discarded(node);
+            self.leave_caps(node);
         }
     }
 
-    fn leave(&self, node: usize) {
-        self.core.lock().closed(node);
+    fn leave(&self, node: usize, epoch: u64) {
+        self.core.lock().closed(node, epoch);
+        self.leave_caps(node);
+    }
+
+    fn leave_caps(&self, node: usize) {
         self.caps[node].iter().for_each(|gauge| gauge.release());
     }
 }
@@ -424,7 +429,7 @@ mod tests {
                 });
             }
         });
-        assert_eq!(pool.census(), Census { open: 1, idle: 1, dialling: 0, waiting: 0 });
+        assert_eq!(pool.census(), Census { open: 1, idle: 1, ..Census::default() });
     }
 
     #[test]

@@ -7,7 +7,7 @@ use crate::auth::hba::{self, Method};
 use crate::auth::{Flaw, Userlist, names};
 use crate::client::house::Doors;
 use crate::cluster::backends::Ground;
-use crate::config::{self, Config, Global, Outside, Problem, SslMode, Tls};
+use crate::config::{self, Config, Global, Outside, Parsed, Problem, Source, SslMode, Tls};
 use crate::net::tls::{Acceptor, Connector};
 
 /// A config and what was built from the files that it names.
@@ -15,10 +15,16 @@ pub struct Loaded {
     path: PathBuf,
     ground: Ground,
     doors: Doors,
+    source: Source,
     pub warnings: Vec<Problem>,
 }
 
 impl Loaded {
+    /// What the console's SET starts from.
+    pub fn source(&self) -> &Source {
+        &self.source
+    }
+
     pub fn config(&self) -> &Config {
         &self.ground.config
     }
@@ -54,12 +60,17 @@ impl Outside for Machine {
 
 /// Reads everything anew.
 pub fn load(path: &Path) -> Outcome {
-    build(path, None)
+    build(path, read(path), None)
 }
 
 /// The same; server TLS is kept as it is where neither its keys nor its files changed, so that no pool is recycled.
 pub fn reload(path: &Path, before: &Ground) -> Outcome {
-    build(path, Some(before))
+    build(path, read(path), Some(before))
+}
+
+/// The same of a changed source, whose own file is not read again.
+pub fn changed(path: &Path, source: &Source, before: &Ground) -> Outcome {
+    build(path, source.parse(&Machine), Some(before))
 }
 
 /// The TOML of an ini, its relative paths under the working directory.
@@ -70,12 +81,15 @@ pub fn import(path: &Path) -> Result<String, Vec<Problem>> {
     config::import(path, &text, &Machine, &dir)
 }
 
-fn build(path: &Path, before: Option<&Ground>) -> Outcome {
-    let mut problems = Vec::new();
-    let parsed = match Machine.read(path) {
+fn read(path: &Path) -> Result<Parsed, Vec<Problem>> {
+    match Machine.read(path) {
         Ok(text) => config::parse(path, &text, &Machine),
         Err(error) => Err(vec![problem(path, 0, "file", format!("a readable file: {error}"))]),
-    };
+    }
+}
+
+fn build(path: &Path, parsed: Result<Parsed, Vec<Problem>>, before: Option<&Ground>) -> Outcome {
+    let mut problems = Vec::new();
     let parsed = match parsed {
         Ok(parsed) => parsed,
         Err(problems) => return Outcome::Refused(problems),
@@ -99,7 +113,8 @@ fn build(path: &Path, before: Option<&Ground>) -> Outcome {
                 server_tls_stamp: stamp,
             };
             let doors = Doors { acceptor, hba, names };
-            Outcome::Loaded(Box::new(Loaded { path: path.to_owned(), ground, doors, warnings: parsed.warnings }))
+            let Parsed { source, warnings, .. } = parsed;
+            Outcome::Loaded(Box::new(Loaded { path: path.to_owned(), ground, doors, source, warnings }))
         }
         (acceptor, server_tls) => {
             for (fault, key) in acceptor.err().into_iter().chain(server_tls.err()) {

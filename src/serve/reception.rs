@@ -10,7 +10,8 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use super::workers::Crew;
-use crate::client::login::{self, Arrival};
+use crate::admin;
+use crate::client::login::{self, Arrival, Guest};
 use crate::client::{Client, House};
 use crate::control::Phase;
 use crate::net::ends::Ends;
@@ -28,6 +29,8 @@ enum Taking {
     Yes,
     /// They stay in the sockets' queues.
     NotNow,
+    /// By the unix socket only: the console is open for as long as clients stay.
+    Locally,
     /// Never again.
     Over,
 }
@@ -68,7 +71,8 @@ impl Reception {
     }
 
     fn turn(&self, to: Taking) {
-        self.taking.send_if_modified(|taking| *taking != Taking::Over && std::mem::replace(taking, to) != to);
+        let ends = |taking: &Taking| matches!(taking, Taking::Locally | Taking::Over);
+        self.taking.send_if_modified(|taking| !ends(taking) && std::mem::replace(taking, to) != to);
     }
 
     /// Another process listens on the same sockets now: they are closed here, and their files stay.
@@ -77,7 +81,7 @@ impl Reception {
         self.shut();
     }
 
-    /// Closes the listeners. On a port that is shared nobody is lost by it: whoever has connected is taken before, and
+    /// Closes the listeners but for the unix socket, where administrators still come in. On a port that is shared nobody is lost by it: whoever has connected is taken before, and
     /// whoever has not goes to another process.
     pub async fn close(&self) {
         let listeners = self.listeners();
@@ -90,7 +94,8 @@ impl Reception {
             tokio::time::sleep(ARRIVAL).await;
         }
         drop(listeners);
-        self.shut();
+        self.turn(Taking::Locally);
+        self.listeners.lock().retain(|listener| matches!(**listener, Listener::Unix { .. }));
     }
 
     /// At once.
@@ -112,11 +117,12 @@ async fn accept(
         let now = *taking.borrow_and_update();
         let accepted = match now {
             Taking::Over => return,
+            Taking::Locally if matches!(*listener, Listener::Tcp(_)) => return,
             Taking::NotNow => {
                 let _ = taking.changed().await;
                 continue;
             }
-            Taking::Yes => tokio::select! {
+            Taking::Locally | Taking::Yes => tokio::select! {
                 biased;
                 changed = taking.changed() => if changed.is_err() { return } else { continue },
                 accepted = next(&listener) => accepted,
@@ -146,8 +152,11 @@ async fn attend(house: Arc<House>, mut stream: Stream, arrival: Arrival, crew: A
         // Where that fails (no descriptor is left) its events come by way of the first worker.
         let _ = stream.watch_here();
     }
-    if let Some(client) = login::login(&house, stream, arrival).await {
-        crew.at(home::here()).attend(live(client, Arc::clone(&crew)));
+    match login::login(&house, stream, arrival).await {
+        Some(Guest::Client(client)) => crew.at(home::here()).attend(live(client, Arc::clone(&crew))),
+        // Not among those whom a shutdown waits for.
+        Some(Guest::Operator(operator)) => drop(tokio::spawn(admin::run(operator))),
+        None => {}
     }
 }
 

@@ -49,6 +49,8 @@ pub struct Pool {
     /// Of the client that waits longest.
     pub maxwait: u64,
     pub totals: Totals,
+    /// What they were at the look that averages are taken from.
+    pub earlier: Totals,
     pub averages: Averages,
     pub logins: u64,
     /// In the order of the config's list.

@@ -83,6 +83,68 @@ pub fn close_complete(out: &mut Vec<u8>) {
     raw(out, back::CLOSE_COMPLETE, &[]);
 }
 
+pub fn bind_complete(out: &mut Vec<u8>) {
+    raw(out, back::BIND_COMPLETE, &[]);
+}
+
+pub fn no_data(out: &mut Vec<u8>) {
+    raw(out, back::NO_DATA, &[]);
+}
+
+pub fn empty_query(out: &mut Vec<u8>) {
+    raw(out, back::EMPTY_QUERY, &[]);
+}
+
+pub fn portal_suspended(out: &mut Vec<u8>) {
+    raw(out, back::PORTAL_SUSPENDED, &[]);
+}
+
+/// ParameterDescription of a statement without parameters.
+pub fn no_parameters(out: &mut Vec<u8>) {
+    raw(out, back::PARAMETER_DESCRIPTION, &[0, 0]);
+}
+
+/// One column of a result that is ours: its name, type and width (`pg_type.oid` and `typlen`), and its format (0: text,
+/// 1: binary).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Field<'a> {
+    pub name: &'a str,
+    pub oid: u32,
+    pub width: i16,
+    pub format: u16,
+}
+
+/// RowDescription of columns that belong to no table.
+pub fn row_description<'a>(out: &mut Vec<u8>, fields: impl ExactSizeIterator<Item = Field<'a>>) {
+    message(out, back::ROW_DESCRIPTION, |out| {
+        out.extend((fields.len() as u16).to_be_bytes());
+        for field in fields {
+            cstr(out, field.name.as_bytes());
+            out.extend([0; 6]);
+            out.extend(field.oid.to_be_bytes());
+            out.extend(field.width.to_be_bytes());
+            out.extend((-1_i32).to_be_bytes());
+            out.extend(field.format.to_be_bytes());
+        }
+    });
+}
+
+/// DataRow; None is NULL.
+pub fn data_row(out: &mut Vec<u8>, values: impl ExactSizeIterator<Item = Option<Vec<u8>>>) {
+    message(out, back::DATA_ROW, |out| {
+        out.extend((values.len() as u16).to_be_bytes());
+        for value in values {
+            match value {
+                Some(value) => {
+                    out.extend((value.len() as u32).to_be_bytes());
+                    out.extend(value);
+                }
+                None => out.extend((-1_i32).to_be_bytes()),
+            }
+        }
+    });
+}
+
 /// NegotiateProtocolVersion: the newest minor version that we speak, and the options that we do not know.
 pub fn negotiate_protocol<'a>(out: &mut Vec<u8>, version: u32, unknown: impl Iterator<Item = &'a [u8]> + Clone) {
     message(out, back::NEGOTIATE_PROTOCOL, |out| {
@@ -101,6 +163,18 @@ pub fn error(out: &mut Vec<u8>, error: &Error) {
 /// NoticeResponse of ours.
 pub fn notice(out: &mut Vec<u8>, text: &str) {
     message(out, back::NOTICE, |out| fields(out, b"NOTICE", b"00000", text.as_bytes()));
+}
+
+/// The same with a DETAIL.
+pub fn notice_with_detail(out: &mut Vec<u8>, text: &str, detail: &str) {
+    let more = [(b'S', "NOTICE"), (b'V', "NOTICE"), (b'C', "00000"), (b'M', text), (b'D', detail)];
+    message(out, back::NOTICE, |out| {
+        for (kind, value) in more {
+            out.push(kind);
+            cstr(out, value.as_bytes());
+        }
+        out.push(0);
+    });
 }
 
 pub fn error_fields(out: &mut Vec<u8>, severity: &[u8], sqlstate: &[u8], text: &[u8]) {

@@ -36,7 +36,8 @@ async fn a_client_goes_from_worker_to_worker(pg: Servers) {
             let (socket, _) = listener.accept().await.expect("the client");
             let ends = Ends::Unix { uid: None, pid: None };
             let arrival = Arrival { ends, id: 1, in_time: true };
-            login::login(&house, Stream::Tcp(socket), arrival).await.expect("a login")
+            let guest = login::login(&house, Stream::Tcp(socket), arrival).await;
+            guest.and_then(login::Guest::client).expect("a login")
         }
     };
     let threads = [
@@ -122,7 +123,7 @@ fn house(pg: &Servers) -> Arc<House> {
             let (ground, doors) = loaded.into_parts();
             let (phase, seen) = tokio::sync::watch::channel(Phase::Running);
             std::mem::forget(phase);
-            House::new(ground, doors, seen)
+            House::new(ground, doors, seen, pgweir::control::bell().0)
         }
         Outcome::Refused(problems) => panic!("{problems:?}"),
     }

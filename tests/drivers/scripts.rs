@@ -47,10 +47,23 @@ async fn typeorm_without_pgweir(pg: Servers) {
     direct(pg, "typeorm_direct", "typeorm_suite.js").await;
 }
 
+async fn console(pg: Servers) {
+    let database = ground::database(&pg, "console").await;
+    let proxy = ground::setup(&pg, &database, "admin_users = \"app\"").start().await;
+    for script in ["console_suite.py", "console_suite.js"] {
+        let mut command = interpreter(script);
+        command.env("SUITE_URL", ground::url(&pg, "app", "127.0.0.1", proxy.port, &database));
+        command.env("SUITE_ADMIN_URL", ground::url(&pg, "postgres", "127.0.0.1", pg.primary, &database));
+        command.env("SUITE_CONSOLE_URL", ground::url(&pg, "app", "127.0.0.1", proxy.port, "pgbouncer"));
+        run(command, script).await;
+    }
+    assert!(!proxy.log().contains("panicked"), "{}", proxy.log());
+}
+
 tests! {
     on both: [psycopg, asyncpg, node_pg, sqlalchemy, typeorm],
     on 15: [
-        psycopg_without_pgweir, asyncpg_without_pgweir, node_pg_without_pgweir, sqlalchemy_without_pgweir,
+        console, psycopg_without_pgweir, asyncpg_without_pgweir, node_pg_without_pgweir, sqlalchemy_without_pgweir,
         typeorm_without_pgweir,
     ]
 }

@@ -10,6 +10,7 @@ mod auth;
 mod badinput;
 mod cancel;
 mod catalog;
+mod console;
 mod copy;
 mod described;
 mod differential;

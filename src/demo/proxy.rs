@@ -69,6 +69,7 @@ unix_socket_dir = ""
 http_listen = "127.0.0.1:{http}"
 auth_type = "scram-sha-256"
 auth_file = "{USERLIST}"
+admin_users = "app"
 probe_user = "pgweir_probe"
 probe_password = "{password}"
 

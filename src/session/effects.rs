@@ -32,7 +32,7 @@ impl Session {
         let slots = match &effect {
             Effect::Deallocate(name) => self.statements.hide(name).into_iter().collect(),
             Effect::DeallocateAll | Effect::DiscardAll => self.statements.hide_all(),
-            Effect::Wish(..) => Vec::new(),
+            Effect::Wish(..) | Effect::Set(_) => Vec::new(),
         };
         self.rare.begin(Begun { effect, slots });
     }
@@ -88,6 +88,10 @@ impl Session {
             Some(Effect::DiscardAll) => {
                 self.replace_unnamed(Unnamed::None);
                 self.discard(Kind::Execute, server)
+            }
+            Some(Effect::Set(all)) => {
+                self.send_sets(Kind::Execute, all);
+                FromClient::Forward
             }
             Some(effect) => {
                 self.begin(effect);

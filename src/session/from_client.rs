@@ -148,6 +148,10 @@ impl Session {
         if statement.special == Special::DiscardAll && self.tracking {
             return self.discard(Kind::Query, server);
         }
+        if let Some(all) = self.assigns(&statement, text) {
+            self.send_sets(Kind::Query, all);
+            return FromClient::Forward;
+        }
         let end = statement.end;
         self.note_taint(&statement, text, server, to_server);
         let verdict = self.forward(Kind::Query);

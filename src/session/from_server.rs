@@ -172,9 +172,13 @@ impl Session {
             self.resetting = Resetting::ALL;
             return;
         }
+        if head.action == Action::Set {
+            return self.set(server);
+        }
         if head.action != Action::Forward {
             return;
         }
+        self.note_end_tag(tag);
         match tag {
             b"DISCARD ALL" => {
                 server.parsed.clear();
@@ -250,6 +254,7 @@ impl Session {
         }
         self.copy_in = false;
         self.resetting = Resetting::NOTHING;
+        self.note_failed_sets();
         self.told_fatal |= matches!(backend::field(frame.body, b'V'), Some(b"FATAL" | b"PANIC"));
         let Some(head) = self.ledger.next_real().copied() else {
             // Out of turn only a FATAL comes, and the end of the connection behind it.
@@ -273,6 +278,10 @@ impl Session {
         self.release_parameters(to_client);
         if head.action == Action::Discard {
             Session::undo_effect(&mut self.rare).into_iter().for_each(|slot| self.statements.restore(slot));
+            self.ledger.forward_head();
+        }
+        if (head.action, head.kind) == (Action::Set, Kind::Query) {
+            self.rare.sets_mut().next();
             self.ledger.forward_head();
         }
         if head.swallowed > 0 && !ended_by_client(frame, &head) {
@@ -337,6 +346,7 @@ impl Session {
             self.verified = true;
             return Ok(FromServer::Swallow);
         }
+        self.settle_sets(server);
         self.finish_reset(server, to_client);
         if self.mode == PoolMode::Statement && status != TxStatus::Idle {
             return Err(Error::new(ErrorKind::StatementMode, Side::Client));

@@ -28,6 +28,8 @@ pub enum Kind {
 pub enum Action {
     /// It is a DISCARD ALL's: it goes to the client, whose statements go with it.
     Discard,
+    /// It sets what no server reports, which counts once it went through; it goes to the client.
+    Set,
     /// The server sends nothing: we author the answer when its turn comes.
     Fake,
     /// It goes to the client.

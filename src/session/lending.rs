@@ -28,6 +28,8 @@ impl Session {
             return;
         }
         if let Some(text) = server.known.alignment(&self.wanted) {
+            // Nothing may run where it was refused.
+            self.verified &= !self.wanted.may_be_refused(&server.known);
             encode::query(to_server.end(), text.as_bytes());
             self.ledger.push(Owed::new(Kind::Query, Action::Skip));
         }

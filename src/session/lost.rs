@@ -79,6 +79,7 @@ impl Session {
             begun.hidden().iter().for_each(|slot| self.statements.restore(*slot));
         }
         self.rare.forget_renames();
+        self.forget_sets();
         self.absent = None;
     }
 }

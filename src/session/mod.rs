@@ -31,6 +31,7 @@ mod rare;
 mod replay;
 mod reset;
 mod server_state;
+mod sets;
 pub mod settings;
 mod shape;
 mod statements_in;

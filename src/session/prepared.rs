@@ -13,7 +13,7 @@ use super::ledger::Owed;
 use super::portals::Portals;
 use super::shape::Shape;
 use super::wishes::Change;
-use crate::sql::{End, Taint};
+use crate::sql::{Assign, End, Taint};
 
 /// A client's bounds: statements, and bytes of their texts. Beyond them the client is ended.
 pub const CLIENT_STATEMENTS: usize = 10_000;
@@ -31,12 +31,14 @@ pub enum Effect {
     DiscardAll,
     /// A setting of ours, and the command's tag.
     Wish(Change, &'static str),
+    /// Settings that servers do not report.
+    Set(Arc<[Assign]>),
 }
 
 impl Effect {
     /// The command is ours to do: servers are given an empty query in its place.
     pub fn is_ours(&self) -> bool {
-        !matches!(self, Effect::DiscardAll)
+        !matches!(self, Effect::DiscardAll | Effect::Set(_))
     }
 
     /// The CommandComplete of the command.
@@ -46,6 +48,7 @@ impl Effect {
             Effect::DeallocateAll => "DEALLOCATE ALL",
             Effect::DiscardAll => "DISCARD ALL",
             Effect::Wish(_, tag) => tag,
+            Effect::Set(_) => "SET",
         }
     }
 }

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 
 use super::effects::Begun;
 use super::prepared::Effect;
+use super::sets::Sets;
 
 /// Empty for nearly all clients, nearly always.
 #[derive(Debug, Default)]
@@ -15,6 +16,7 @@ struct Parts {
     renames: VecDeque<Box<[u8]>>,
     portals: Vec<(Box<[u8]>, Effect)>,
     unnamed: Option<Effect>,
+    sets: Sets,
 }
 
 impl Rare {
@@ -78,6 +80,15 @@ impl Rare {
             (None, Some(effect)) => self.0.get_or_insert_default().unnamed = Some(effect),
             (None, None) => {}
         }
+    }
+
+    /// None: there was none yet.
+    pub fn sets(&mut self) -> Option<&mut Sets> {
+        self.0.as_mut().map(|parts| &mut parts.sets)
+    }
+
+    pub fn sets_mut(&mut self) -> &mut Sets {
+        &mut self.0.get_or_insert_default().sets
     }
 
     pub fn unnamed(&self) -> Option<&Effect> {

@@ -92,7 +92,7 @@ impl Session {
     }
 
     /// Whether servers report this setting.
-    fn reports(&self, name: &str) -> bool {
+    pub(super) fn reports(&self, name: &str) -> bool {
         match settings::followed(name) {
             Some("scram_iterations") => self.reported.scram_iterations,
             Some("search_path") => self.reported.search_path,

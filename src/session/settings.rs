@@ -5,6 +5,8 @@
 
 use std::sync::Arc;
 
+use crate::sql;
+
 /// Parameters that PostgreSQL reports (GUC_REPORT) and a session may change: `SET` on them is followed by what the
 /// server reports. The rest of the reported ones are facts of the server or of its user.
 pub const FOLLOWED: &[&str] = &[
@@ -28,6 +30,8 @@ const PARSE_RELEVANT: &[&str] = &[
     "standard_conforming_strings",
     "transform_null_equals",
 ];
+
+const ROLE: &str = "role";
 
 /// The name as PostgreSQL spells it, if it is one that we follow.
 pub fn followed(name: &str) -> Option<&'static str> {
@@ -84,6 +88,15 @@ impl Settings {
         }
     }
 
+    /// Sets it, or takes it out.
+    pub fn put(&mut self, name: &str, value: Option<&str>) {
+        match (value, self.place(name)) {
+            (Some(value), _) => self.set(name, value),
+            (None, Ok(at)) => _ = self.entries.remove(at),
+            (None, Err(_)) => {}
+        }
+    }
+
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
         self.entries.iter().map(|entry| (&*entry.name, &*entry.value))
     }
@@ -115,25 +128,44 @@ impl Settings {
         scope
     }
 
-    /// The text of one simple Query that makes a server that has `self` have `wanted`; None if they agree.
+    /// The text of one simple Query that makes a server that has `self` have `wanted`; None if they agree. A role is
+    /// taken off before anything else and put on behind it: the others are set by the role that logged in.
     pub fn alignment(&self, wanted: &Settings) -> Option<String> {
         let mut text = String::new();
-        for (name, value) in wanted.iter() {
-            if self.get(name) != Some(value) {
-                push_set(&mut text, name, value);
-            }
+        let changes_role = self.get(ROLE) != wanted.get(ROLE);
+        if changes_role && self.get(ROLE).is_some() {
+            text.push_str("RESET ROLE;");
         }
-        for (name, _) in self.iter().filter(|(name, _)| wanted.get(name).is_none()) {
+        for (name, value) in wanted.changed_from(self).filter(|(name, _)| !is_role(name)) {
+            push_set(&mut text, name, value);
+        }
+        for (name, _) in self.iter().filter(|(name, _)| wanted.get(name).is_none() && !is_role(name)) {
             text.push_str("RESET ");
             push_identifier(&mut text, name);
             text.push(';');
         }
+        if let Some(role) = wanted.get(ROLE).filter(|_| changes_role) {
+            push_set(&mut text, ROLE, role);
+        }
         (!text.is_empty()).then_some(text)
+    }
+
+    /// Whether something that must be set to come from `other` to this may be refused, though it was taken before.
+    pub fn may_be_refused(&self, other: &Settings) -> bool {
+        self.changed_from(other).any(|(name, _)| sql::assign::may_be_refused(name))
+    }
+
+    fn changed_from<'a>(&'a self, other: &Settings) -> impl Iterator<Item = (&'a str, &'a str)> {
+        self.iter().filter(move |(name, value)| other.get(name) != Some(value))
     }
 }
 
 fn lower(name: &str) -> impl Iterator<Item = u8> {
     name.bytes().map(|b| b.to_ascii_lowercase())
+}
+
+fn is_role(name: &str) -> bool {
+    name.eq_ignore_ascii_case(ROLE)
 }
 
 fn is_parse_relevant(name: &str) -> bool {

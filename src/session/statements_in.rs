@@ -78,9 +78,10 @@ impl Session {
                 instead = Some(text);
                 None
             }
+            _ if effect.is_none() => self.assigns(&verdict, text).map(Effect::Set),
             _ => effect,
         };
-        let ours = instead.is_some() || matches!(effect, Some(Effect::Wish(..)));
+        let ours = instead.is_some() || matches!(effect, Some(Effect::Wish(..) | Effect::Set(_)));
         let taint = match verdict.special {
             Special::ResetAll => Some(Taint::Reset),
             _ => verdict.taint.filter(|_| !ours),
@@ -153,7 +154,8 @@ impl Session {
     fn unnamed_parse(&mut self, view: &frontend::Parse<'_>, to_server: &mut Outbox<'_>, len: usize) -> FromClient {
         let verdict = self.classified(view.text);
         let ours = if view.name.is_empty() { self.own_effect(&verdict, view.text) } else { None };
-        if let Some(taint) = verdict.taint.filter(|_| ours.is_none()) {
+        let sets = if view.name.is_empty() && ours.is_none() { self.assigns(&verdict, view.text) } else { None };
+        if let Some(taint) = verdict.taint.filter(|_| ours.is_none() && sets.is_none()) {
             self.tainted(taint, to_server);
         }
         if verdict.special == Special::ResetAll {
@@ -174,6 +176,8 @@ impl Session {
             None => {
                 if verdict.special == Special::DiscardAll && self.tracking {
                     self.rare.set_unnamed(Some(Effect::DiscardAll));
+                } else if let Some(all) = sets {
+                    self.rare.set_unnamed(Some(Effect::Set(all)));
                 }
                 self.unnamed_rest.extend_from_slice(view.rest);
                 return self.forward(Kind::Parse);

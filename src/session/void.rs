@@ -43,6 +43,7 @@ impl Session {
                 (Kind::Close, Action::Skip) if owed.statement == 0 => *strange_unnamed = true,
                 (Kind::Close, Action::Skip) => server.parsed.voided(owed.statement, owed.batch),
                 (Kind::Close, _) => closes.push(owed.slot),
+                (_, Action::Set) => _ = rare.sets_mut().next(),
                 (_, Action::Tag | Action::Discard) => closes.extend(Session::undo_effect(rare)),
                 _ => {}
             }

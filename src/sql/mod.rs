@@ -16,6 +16,7 @@
 //! such objects from the catalog that is handed in.
 
 pub mod access;
+pub mod assign;
 pub mod catalog;
 pub mod classify;
 mod copy;
@@ -32,6 +33,7 @@ mod taint;
 mod wish;
 
 pub use access::{Access, Why, access};
+pub use assign::{Assign, assignments};
 pub use catalog::Catalog;
 pub use classify::{End, Special, Statement, classify};
 pub use lexer::{Kind, Lexer, Lexical, Token};

@@ -115,7 +115,7 @@ fn value(rest: Lexer<'_>) -> Option<Taint> {
 
 /// Whether no string among the schemas of a search_path may say `pg_temp`. An unquoted `pg_temp` is found as any
 /// other identifier is.
-fn plain_path(rest: Lexer<'_>) -> bool {
+pub(super) fn plain_path(rest: Lexer<'_>) -> bool {
     let strings = rest.take_while(|token| !token.is_punct(b";")).filter(|token| token.kind == Kind::Str);
     strings.map(|token| token.text).all(|text| {
         let plain = text.starts_with(b"'") && !text.iter().any(|byte| matches!(byte, b'\\' | b'\n' | b'\r'));

@@ -20,6 +20,7 @@ mod failover;
 mod hba;
 mod http;
 mod ini;
+mod followed;
 mod limits;
 mod lookup;
 mod monitor;

@@ -68,14 +68,14 @@ impl Intern for Interner {
 mod tests {
     use super::*;
     use crate::session::prepared::server_name;
-    use crate::sql::End;
+    use crate::sql::{End, Taints};
 
     fn intern(interner: &Interner, rest: &[u8], scope: &[u8]) -> Arc<Statement> {
         let mut make = |id| Statement {
             id,
             name: server_name(id),
             rest: rest.into(),
-            taint: None,
+            taints: Taints::NONE,
             catalog: false,
             end: End::Open,
             effect: None,

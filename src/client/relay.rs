@@ -134,11 +134,16 @@ impl Conversation {
             if let Some(settled) = self.settled() {
                 return Err(Stop::End(End::Settled(settled)));
             }
+            let asks = self.session.may_ask();
+            if asks {
+                self.session.ask(self.to_server.author());
+            }
             let read = self.pull_from_client(cx)?;
             // Whoever had to wait is woken by its socket. Another round is due only for what was read, for a server that
             // found no room before some was made, and for frames that waited until others were out.
             let again = pulled == Pulled::Bytes
                 || read
+                || asks
                 || (pulled == Pulled::NoRoom && drained)
                 || (pushed && self.to_server.has_unjudged());
             if !again {

@@ -52,6 +52,19 @@ impl Session {
         rare.next_begun().map(|begun| begun.slots).unwrap_or_default()
     }
 
+    /// The head was refused: what it was to do here does not happen.
+    pub(super) fn undo(&mut self, head: &Owed) {
+        match (head.action, head.kind) {
+            (Action::Discard, _) => {
+                Session::undo_effect(&mut self.rare).into_iter().for_each(|slot| self.statements.restore(slot));
+            }
+            // An Execute's goes with its batch.
+            (Action::Set, Kind::Query) => _ = self.rare.sets_mut().next(),
+            _ => return,
+        }
+        self.ledger.forward_head();
+    }
+
     /// What executing this portal does from now on.
     pub(super) fn set_portal_effect(&mut self, portal: &[u8], effect: Option<Effect>) {
         if let Some(portals) = self.statements.portals() {

@@ -9,7 +9,7 @@ use super::wishes::Wished;
 use super::{Batch, Ddl, Frame, FromClient, ServerState, Session};
 use crate::config::PoolMode;
 use crate::error::Error;
-use crate::sql::{self, End, Special, Taint};
+use crate::sql::{self, End, Special, Taint, Taints};
 use crate::wire::backend::TxStatus;
 use crate::wire::frontend;
 use crate::wire::{encode, front};
@@ -130,6 +130,7 @@ impl Session {
         let Some(text) = frontend::query(frame.body) else { return self.forward(Kind::Query) };
         let statement = self.classified(text);
         self.note_catalog(statement.catalog);
+        self.note_ending(text);
         let effect = match self.own_effect(&statement, text) {
             Some(Wished::Effect(effect)) => Some(effect),
             Some(Wished::Refused(instead)) => {
@@ -162,10 +163,14 @@ impl Session {
     /// What a statement's text may do to session state, or read of it. `currval` and `lastval` read what another
     /// client's `nextval` left: at the start of a loan the server forgets that, so that they answer 55000 as in a new
     /// session. Behind statements of the same transaction they find what those left.
-    pub(super) fn tainted(&mut self, taint: Taint, to_server: &mut Outbox<'_>) {
-        if taint != Taint::Currval {
-            return self.pin_for(Pin::Statement(taint));
+    pub(super) fn tainted(&mut self, taints: Taints, to_server: &mut Outbox<'_>) {
+        if taints.contains(Taint::Currval) {
+            self.forget_sequences(to_server);
         }
+        self.pin_for_all(taints.without(Taints::of(&[Taint::Currval])));
+    }
+
+    fn forget_sequences(&mut self, to_server: &mut Outbox<'_>) {
         let begins = self.ledger.owes_client_nothing() && self.status == TxStatus::Idle;
         if begins && self.pin.is_none() && self.mode != PoolMode::Session {
             encode::query(to_server.end(), b"DISCARD SEQUENCES");
@@ -188,8 +193,7 @@ impl Session {
         }
         match statement.taint {
             None if statement.special == Special::ResetAll => self.pin_for(Pin::Statement(Taint::Reset)),
-            None => {}
-            Some(taint) => self.tainted(taint, to_server),
+            _ => self.tainted(statement.taints, to_server),
         }
     }
 

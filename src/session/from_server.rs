@@ -54,7 +54,7 @@ impl Session {
 
     fn unless_skipped(&self) -> FromServer {
         match self.ledger.head() {
-            Some(owed) if owed.action == Action::Skip => FromServer::Swallow,
+            Some(owed) if matches!(owed.action, Action::Skip | Action::Ask) => FromServer::Swallow,
             _ => FromServer::Forward,
         }
     }
@@ -79,6 +79,9 @@ impl Session {
     ) -> Result<FromServer, Error> {
         use Kind::{Bind, Close, DescribePortal, DescribeStatement, Execute, Function, Parse, Query};
         let Some(head) = self.ledger.head().copied() else { return Err(self.desync(tag)) };
+        if (tag, head.action) == (back::DATA_ROW, Action::Ask) {
+            self.pins_answered(frame.body);
+        }
         match (tag, head.kind) {
             (back::PARSE_COMPLETE, Parse) | (back::CLOSE_COMPLETE, Close) => {
                 if head.statement != 0 {
@@ -168,7 +171,7 @@ impl Session {
             self.finish_effect();
             self.ledger.forward_head();
             server.parsed.forget_doubtful();
-            self.reset(server, to_client);
+            self.reset(server, to_client, true);
             self.resetting = Resetting::ALL;
             return;
         }
@@ -184,7 +187,7 @@ impl Session {
                 server.parsed.clear();
                 self.statements.clear();
                 self.unnamed = Unnamed::None;
-                self.reset(server, to_client);
+                self.reset(server, to_client, true);
                 if self.mode != PoolMode::Session {
                     self.resetting = Resetting::ALL;
                 }
@@ -273,17 +276,13 @@ impl Session {
             server.parsed.doubt(head.statement);
             return Ok(FromServer::Swallow);
         }
+        if head.action == Action::Ask {
+            return Ok(FromServer::Swallow);
+        }
         self.replay.stop();
         self.flush_fakes(to_client);
         self.release_parameters(to_client);
-        if head.action == Action::Discard {
-            Session::undo_effect(&mut self.rare).into_iter().for_each(|slot| self.statements.restore(slot));
-            self.ledger.forward_head();
-        }
-        if (head.action, head.kind) == (Action::Set, Kind::Query) {
-            self.rare.sets_mut().next();
-            self.ledger.forward_head();
-        }
+        self.undo(&head);
         if head.swallowed > 0 && !ended_by_client(frame, &head) {
             self.strays = self.strays.saturating_add(head.swallowed);
             self.pin_for(Pin::CopyFailed);
@@ -344,6 +343,10 @@ impl Session {
                 return Ok(FromServer::Replay);
             }
             self.verified = true;
+            return Ok(FromServer::Swallow);
+        }
+        if head.action == Action::Ask {
+            self.end_pins();
             return Ok(FromServer::Swallow);
         }
         self.settle_sets(server);

@@ -26,6 +26,8 @@ pub enum Kind {
 /// What becomes of the answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
+    /// We ask whether what pins is still there; nobody sees the answer.
+    Ask,
     /// It is a DISCARD ALL's: it goes to the client, whose statements go with it.
     Discard,
     /// It sets what no server reports, which counts once it went through; it goes to the client.

@@ -206,7 +206,7 @@ impl Session {
             None if so_far.names => return Ok(Access::Read),
             None => return Err(Reason::Prepare),
         };
-        if statement.effect.is_some() || statement.taint.is_some() {
+        if statement.effect.is_some() || !statement.taints.is_empty() {
             return Err(Reason::Prepare);
         }
         let (text, _) = cstr(&statement.rest).ok_or(Reason::Large)?;

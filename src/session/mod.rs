@@ -25,6 +25,7 @@ pub mod look;
 mod lost;
 pub mod outbox;
 pub mod pin;
+mod pins;
 mod portals;
 pub mod prepared;
 mod rare;
@@ -356,12 +357,6 @@ impl Session {
     /// closes and parses it anew.
     pub fn replayed(&mut self) -> Vec<u8> {
         self.replay.take()
-    }
-
-    fn pin_for(&mut self, pin: Pin) {
-        if self.mode != PoolMode::Session {
-            self.pin.get_or_insert(pin);
-        }
     }
 
     fn settings_changed(&mut self, name: &str, value: &str, server: &mut ServerState) {

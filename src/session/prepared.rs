@@ -13,7 +13,7 @@ use super::ledger::Owed;
 use super::portals::Portals;
 use super::shape::Shape;
 use super::wishes::Change;
-use crate::sql::{Assign, End, Taint};
+use crate::sql::{Assign, End, Taints};
 
 /// A client's bounds: statements, and bytes of their texts. Beyond them the client is ended.
 pub const CLIENT_STATEMENTS: usize = 10_000;
@@ -62,7 +62,7 @@ pub struct Statement {
     pub name: Box<[u8]>,
     /// Text, NUL and parameter types, as in Parse.
     pub rest: Box<[u8]>,
-    pub taint: Option<Taint>,
+    pub taints: Taints,
     /// Executing it may change the catalog.
     pub catalog: bool,
     /// What executing it does to the transaction that it stands in.
@@ -406,7 +406,7 @@ mod tests {
             id,
             name: server_name(id),
             rest: (*b"x").into(),
-            taint: None,
+            taints: Taints::NONE,
             catalog: false,
             end: End::Open,
             effect: None,

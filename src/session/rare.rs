@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 
 use super::effects::Begun;
+use super::pins::Pins;
 use super::prepared::Effect;
 use super::sets::Sets;
 
@@ -17,6 +18,7 @@ struct Parts {
     portals: Vec<(Box<[u8]>, Effect)>,
     unnamed: Option<Effect>,
     sets: Sets,
+    pins: Pins,
 }
 
 impl Rare {
@@ -85,6 +87,15 @@ impl Rare {
     /// None: there was none yet.
     pub fn sets(&mut self) -> Option<&mut Sets> {
         self.0.as_mut().map(|parts| &mut parts.sets)
+    }
+
+    /// None: nothing pinned yet.
+    pub fn pins(&self) -> Option<&Pins> {
+        self.0.as_ref().map(|parts| &parts.pins)
+    }
+
+    pub fn pins_mut(&mut self) -> &mut Pins {
+        &mut self.0.get_or_insert_default().pins
     }
 
     pub fn sets_mut(&mut self) -> &mut Sets {

@@ -54,15 +54,16 @@ impl Session {
         let resetting = std::mem::replace(&mut self.resetting, Resetting::NOTHING);
         match resetting.one() {
             Some(name) => self.reset_one(name, server, to_client),
-            None if resetting == Resetting::ALL => self.reset(server, to_client),
+            None if resetting == Resetting::ALL => self.reset(server, to_client, false),
             None => {}
         }
     }
 
     /// RESET ALL or DISCARD ALL went through: the server is as after login, the client as after its startup packet.
-    /// A server reports only what changes for itself: the client is told of the rest.
-    pub(super) fn reset(&mut self, server: &mut ServerState, to_client: &mut Outbox<'_>) {
+    /// A server reports only what changes for itself: the client is told of the rest. `all`: DISCARD ALL.
+    pub(super) fn reset(&mut self, server: &mut ServerState, to_client: &mut Outbox<'_>, all: bool) {
         server.known = Arc::clone(&server.base);
+        self.pins_discarded(all);
         if self.mode != PoolMode::Session {
             for (name, value) in self.startup.iter() {
                 if self.wanted.get(name) != Some(value) && self.reports(name) {

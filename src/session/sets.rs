@@ -44,9 +44,9 @@ impl Sets {
 }
 
 impl Session {
-    /// What this text sets, if it is followed. Not in session mode and not under a pin, where the server stays anyway.
+    /// What this text sets, if it is followed. Not in session mode, where the server stays.
     pub(super) fn assigns(&self, statement: &Statement<'_>, text: &[u8]) -> Option<Arc<[Assign]>> {
-        let follows = self.mode != PoolMode::Session && self.pin.is_none() && self.status != TxStatus::Failed;
+        let follows = self.mode != PoolMode::Session && self.status != TxStatus::Failed;
         let taints = matches!(statement.taint, Some(Taint::Set | Taint::SetConfig | Taint::Reset | Taint::Role));
         if !follows || !taints {
             return None;

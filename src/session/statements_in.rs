@@ -13,10 +13,10 @@ use super::wishes::Wished;
 use super::{Batch, Frame, FromClient, ServerState, Session};
 use crate::config::PoolMode;
 use crate::error::{Error, Kind as ErrorKind, Side};
-use crate::sql::{self, End, Special, Taint};
+use crate::sql::{self, End, Special, Taint, Taints};
 use crate::wire::backend::TxStatus;
 use crate::wire::frontend::{self, Named};
-use crate::wire::{encode, front};
+use crate::wire::{self, encode, front};
 
 impl Session {
     pub(super) fn parse(
@@ -82,13 +82,12 @@ impl Session {
             _ => effect,
         };
         let ours = instead.is_some() || matches!(effect, Some(Effect::Wish(..) | Effect::Set(_)));
-        let taint = match verdict.special {
-            Special::ResetAll => Some(Taint::Reset),
-            _ => verdict.taint.filter(|_| !ours),
+        let taints = match verdict.special {
+            Special::ResetAll => Taints::of(&[Taint::Reset]),
+            _ if ours => Taints::NONE,
+            _ => verdict.taints,
         };
-        if let Some(taint) = taint {
-            self.tainted(taint, to_server);
-        }
+        self.tainted(taints, to_server);
         // DEALLOCATE is planned as an empty query; what executes it applies the effect.
         let refused = instead.map(|text| [&text[..], EMPTY_PARSE].concat());
         let rest = match &effect {
@@ -97,7 +96,7 @@ impl Session {
         };
         let (name, catalog, end) = (prepared::server_name, verdict.catalog, verdict.end);
         let mut make =
-            |id| Statement { id, name: name(id), rest: rest.into(), taint, catalog, end, effect: effect.clone() };
+            |id| Statement { id, name: name(id), rest: rest.into(), taints, catalog, end, effect: effect.clone() };
         // In a failed transaction the server must refuse the Parse itself (25P02), unless it is one that ends it.
         if self.pin.is_some() || effect.is_some() || self.status == TxStatus::Failed {
             return Arc::new(make(self.intern.private_id()));
@@ -155,9 +154,10 @@ impl Session {
         let verdict = self.classified(view.text);
         let ours = if view.name.is_empty() { self.own_effect(&verdict, view.text) } else { None };
         let sets = if view.name.is_empty() && ours.is_none() { self.assigns(&verdict, view.text) } else { None };
-        if let Some(taint) = verdict.taint.filter(|_| ours.is_none() && sets.is_none()) {
-            self.tainted(taint, to_server);
+        if ours.is_none() && sets.is_none() {
+            self.tainted(verdict.taints, to_server);
         }
+        self.note_ending(view.text);
         if verdict.special == Special::ResetAll {
             self.pin_for(Pin::Statement(Taint::Reset));
         }
@@ -218,7 +218,7 @@ impl Session {
             id,
             name: prepared::server_name(id),
             rest: Box::default(),
-            taint: None,
+            taints: Taints::NONE,
             catalog: false,
             end: End::Commits,
             effect: None,
@@ -259,8 +259,9 @@ impl Session {
             return Ok(self.bind_unknown(&names, frame, to_server));
         };
         self.prepares.binds += 1;
-        if let Some(taint) = statement.taint {
-            self.tainted(taint, to_server);
+        self.tainted(statement.taints, to_server);
+        if let Some((text, _)) = wire::cstr(&statement.rest) {
+            self.note_ending(text);
         }
         self.note_catalog(statement.catalog);
         self.note_end(statement.end);
@@ -288,7 +289,7 @@ impl Session {
             let verdict = self.classified(text);
             let (taint, catalog) = (verdict.taint, verdict.catalog);
             if taint == Some(Taint::Currval) {
-                self.tainted(Taint::Currval, to_server);
+                self.tainted(verdict.taints, to_server);
             }
             self.note_catalog(catalog);
             encode::parse(to_server.end(), b"", &self.unnamed_rest);

@@ -9,7 +9,7 @@ use memchr::memchr;
 use super::lexer::{Kind, Lexer, Lexical, Token};
 use super::names::{Name, Verb, look_up};
 use super::setting::{self, Reported, operands};
-use super::taint::Taint;
+use super::taint::{Taint, Taints};
 
 /// A text of exactly one statement that the proxy may want to answer or follow itself.
 #[derive(Copy, Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -43,6 +43,8 @@ pub enum End {
 pub struct Statement<'a> {
     /// The strongest thing that the text may leave in the session.
     pub taint: Option<Taint>,
+    /// All that it may leave.
+    pub taints: Taints,
     pub special: Special<'a>,
     /// Nothing but blanks, comments and semicolons.
     pub empty: bool,
@@ -60,6 +62,7 @@ impl Statement<'_> {
     /// What every text is that [`access`](super::access()) calls a read.
     pub const READ: Statement<'static> = Statement {
         taint: None,
+        taints: Taints::NONE,
         special: Special::None,
         empty: false,
         statements: 1,
@@ -95,6 +98,7 @@ struct Scan<'a> {
     /// What the last statement is if it turns out to be the only one, and what all such taint if not.
     alone: Special<'a>,
     in_company: Option<Taint>,
+    companions: Taints,
     /// Nothing but RESET ALL taints in company.
     only_resets: bool,
 }
@@ -132,12 +136,14 @@ impl<'a> Scan<'a> {
             update: false,
             alone: Special::None,
             in_company: None,
+            companions: Taints::NONE,
             only_resets: true,
         }
     }
 
     fn taint(&mut self, taint: Taint) {
         self.statement.taint = stronger(self.statement.taint, taint);
+        self.statement.taints = self.statement.taints.with(Taints::of(&[taint]));
     }
 
     /// Reads one token; `rest` stands behind it.
@@ -249,6 +255,7 @@ impl<'a> Scan<'a> {
         self.alone = special;
         if let Some(taint) = in_company {
             self.in_company = stronger(self.in_company, taint);
+            self.companions = self.companions.with(Taints::of(&[taint]));
             self.only_resets &= special == Special::ResetAll;
         }
     }
@@ -295,6 +302,7 @@ impl<'a> Scan<'a> {
         }
         if let (Special::None, Some(taint)) = (statement.special, self.in_company) {
             statement.taint = stronger(statement.taint, taint);
+            statement.taints = statement.taints.with(self.companions);
         }
         statement
     }

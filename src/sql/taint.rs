@@ -32,6 +32,68 @@ pub enum Taint {
     Currval,
 }
 
+/// A set of them: what a text may leave is more than its strongest reason.
+#[derive(Copy, Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Taints(u32);
+
+impl Taints {
+    pub const NONE: Taints = Taints(0);
+
+    pub const fn of(all: &[Taint]) -> Taints {
+        let (mut bits, mut rest) = (0, all);
+        while let [first, more @ ..] = rest {
+            bits |= 1 << (*first as u32);
+            rest = more;
+        }
+        Taints(bits)
+    }
+
+    pub const fn with(self, other: Taints) -> Taints {
+        Taints(self.0 | other.0)
+    }
+
+    pub const fn without(self, other: Taints) -> Taints {
+        Taints(self.0 & !other.0)
+    }
+
+    pub const fn contains(self, taint: Taint) -> bool {
+        self.0 & (1 << (taint as u32)) != 0
+    }
+
+    /// The strongest first.
+    pub fn iter(self) -> impl Iterator<Item = Taint> {
+        ALL.into_iter().filter(move |taint| self.contains(*taint))
+    }
+
+    pub const fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    pub const fn is_within(self, other: Taints) -> bool {
+        self.without(other).is_empty()
+    }
+}
+
+const ALL: [Taint; 17] = [
+    Taint::Unreadable,
+    Taint::Do,
+    Taint::Call,
+    Taint::TempTable,
+    Taint::HoldCursor,
+    Taint::AdvisoryLock,
+    Taint::Listen,
+    Taint::Load,
+    Taint::SessionFunction,
+    Taint::Prepare,
+    Taint::SetSeed,
+    Taint::Role,
+    Taint::SetConfig,
+    Taint::Set,
+    Taint::Reset,
+    Taint::Deallocate,
+    Taint::Currval,
+];
+
 impl Taint {
     pub fn label(self) -> &'static str {
         match self {

@@ -41,6 +41,12 @@ pub fn backend_key_data(body: &[u8]) -> Result<(i32, &[u8]), Malformed> {
     }
 }
 
+/// The first column's value in a DataRow; None: NULL, or no column.
+pub fn first_value(body: &[u8]) -> Option<&[u8]> {
+    let (len, rest) = body.get(2..)?.split_first_chunk::<4>()?;
+    rest.get(..usize::try_from(i32::from_be_bytes(*len)).ok()?)
+}
+
 /// CommandComplete: the tag, without its NUL.
 pub fn command_tag(body: &[u8]) -> &[u8] {
     cstr(body).map_or(body, |(tag, _)| tag)

@@ -95,6 +95,88 @@ async fn nothing_crosses_in_the_extended_protocol(pg: Servers) {
     }
 }
 
+/// A statement that pins, and one that ends what it made.
+const ENDS: &[(&str, &str)] = &[
+    ("CREATE TEMP TABLE mine (n int)", "DROP TABLE mine"),
+    ("CREATE TEMP TABLE mine (n int)", "DISCARD TEMP"),
+    ("CREATE TEMP SEQUENCE mine", "DROP SEQUENCE pg_temp.mine"),
+    ("CREATE TABLE pg_temp.mine AS SELECT 1", "DISCARD ALL"),
+    ("CREATE FUNCTION pg_temp.mine() RETURNS int LANGUAGE sql AS 'SELECT 1'", "DROP FUNCTION pg_temp.mine"),
+    ("PREPARE mine AS SELECT 1", "DEALLOCATE mine"),
+    ("PREPARE mine AS SELECT 1", "DEALLOCATE ALL"),
+    ("LISTEN mine", "UNLISTEN mine"),
+    ("LISTEN mine", "UNLISTEN *"),
+    ("SELECT pg_advisory_lock(7710)", "SELECT pg_advisory_unlock(7710)"),
+    ("SELECT pg_try_advisory_lock(7711)", "SELECT pg_advisory_unlock_all()"),
+    ("SELECT pg_advisory_lock(7712), set_config('work_mem', '7' || 'MB', false)", "DISCARD ALL"),
+    ("BEGIN; DECLARE mine CURSOR WITH HOLD FOR SELECT 1; COMMIT", "CLOSE mine"),
+];
+
+async fn a_pin_ends_with_what_pins(pg: Servers) {
+    for (made_by, ended_by) in ENDS {
+        let proxy = Proxy::of_size(&pg, 2).await;
+        let (owner, other) = (proxy.app().await, proxy.app().await);
+        owner.simple_query(made_by).await.unwrap_or_else(|error| panic!("{made_by}: {error:?}"));
+        let pinned = backend(&owner).await;
+        // In the queue there is one server for two, as long as the pin lasts.
+        assert_ne!(backend(&other).await, pinned, "{made_by} does not pin");
+        assert_eq!(backend(&owner).await, pinned, "{made_by} loses its server");
+        owner.simple_query(ended_by).await.unwrap_or_else(|error| panic!("{ended_by}: {error:?}"));
+        let held = proxy.app().await;
+        // One server is busy: who asks gets the other one, which is the owner's no more.
+        eventually(&format!("the pin ends: {made_by}; {ended_by}"), || async {
+            held.batch_execute("BEGIN").await.expect("a transaction");
+            let _ = backend(&held).await;
+            let free = tokio::time::timeout(std::time::Duration::from_millis(200), backend(&other)).await;
+            let _ = held.batch_execute("ROLLBACK").await;
+            free.is_ok()
+        })
+        .await;
+        assert_eq!(value(&owner, "SHOW work_mem").await, "4MB");
+    }
+}
+
+async fn what_never_came_to_be_pins_nothing(pg: Servers) {
+    for (sql, seen_by) in [
+        (
+            "BEGIN; CREATE TEMP TABLE mine (n int) ON COMMIT DROP; COMMIT",
+            "SELECT to_regclass('pg_temp.mine') IS NOT NULL",
+        ),
+        ("BEGIN; CREATE TEMP TABLE mine (n int); ROLLBACK", "SELECT to_regclass('pg_temp.mine') IS NOT NULL"),
+        ("BEGIN; LISTEN mine; ROLLBACK", "SELECT count(*) > 0 FROM pg_listening_channels()"),
+        ("SELECT pg_advisory_lock(7720), pg_advisory_unlock(7720)", "SELECT false"),
+        ("PREPARE mine AS SELECT 1; DEALLOCATE mine", "SELECT count(*) > 0 FROM pg_prepared_statements WHERE from_sql"),
+    ] {
+        let proxy = Proxy::of_size(&pg, 1).await;
+        let (one, other) = (proxy.app().await, proxy.app().await);
+        one.batch_execute(sql).await.unwrap_or_else(|error| panic!("{sql}: {error:?}"));
+        assert_eq!(soon(sql, value(&other, seen_by)).await, "f", "{sql}");
+        assert_eq!(soon(sql, value(&one, seen_by)).await, "f", "{sql}");
+    }
+}
+
+/// What cannot be told, or is left beside what was ended, pins on.
+async fn a_pin_lasts_as_long_as_anything_is_left(pg: Servers) {
+    for (made_by, not_ended_by) in [
+        ("CREATE TEMP TABLE mine (n int); LISTEN mine", "DROP TABLE mine"),
+        ("SELECT pg_advisory_lock(7730), pg_advisory_lock(7730)", "SELECT pg_advisory_unlock(7730)"),
+        ("CREATE TEMP TABLE mine (n int); CREATE TEMP TABLE also (n int)", "DROP TABLE mine"),
+        ("CREATE TEMP TABLE mine (n int); SELECT setseed(0.5)", "DISCARD ALL"),
+        ("PREPARE mine AS SELECT 1; DO 'BEGIN END'", "DEALLOCATE ALL"),
+        ("CREATE TEMP TABLE mine (n int)", "BEGIN; DROP TABLE mine; ROLLBACK"),
+    ] {
+        let proxy = Proxy::of_size(&pg, 2).await;
+        let (owner, other) = (proxy.app().await, proxy.app().await);
+        owner.batch_execute(made_by).await.unwrap_or_else(|error| panic!("{made_by}: {error:?}"));
+        let pinned = backend(&owner).await;
+        owner.simple_query(not_ended_by).await.unwrap_or_else(|error| panic!("{not_ended_by}: {error:?}"));
+        for _ in 0..5 {
+            assert_ne!(backend(&other).await, pinned, "{made_by}; {not_ended_by}");
+            assert_eq!(backend(&owner).await, pinned, "{made_by}; {not_ended_by}");
+        }
+    }
+}
+
 async fn what_ends_with_its_transaction_does_not_pin(pg: Servers) {
     let proxy = Proxy::of_size(&pg, 1).await;
     let clients = proxy.apps(2).await;
@@ -168,9 +250,11 @@ async fn the_log_names_what_pinned(pg: Servers) {
 }
 
 tests! {
-    on both: [a_listener_gets_its_notifications, nothing_crosses, sequence_values_do_not_cross],
+    on both: [
+        a_listener_gets_its_notifications, a_pin_ends_with_what_pins, nothing_crosses, sequence_values_do_not_cross,
+    ],
     on 15: [
-        nothing_crosses_in_the_extended_protocol, the_log_names_what_pinned,
+        a_pin_lasts_as_long_as_anything_is_left, what_never_came_to_be_pins_nothing, nothing_crosses_in_the_extended_protocol, the_log_names_what_pinned,
         what_ends_with_its_transaction_does_not_pin,
     ]
 }

@@ -1,0 +1,168 @@
+//! [pure] When a pin ends: the server itself is asked whether what pinned it is still there.
+//!
+//! A table may be dropped with its schema, a lock let go by a function: no text tells for certain. So, once a text may
+//! have ended what pins, and when it has just begun (`ON COMMIT DROP`, a rollback), and nothing is in flight, the server
+//! is asked in its catalogs; the client sees nothing of it. Where the reason is none that a server can tell, the pin
+//! lasts until the client leaves, or until DISCARD ALL ends it.
+
+use super::ledger::{Action, Kind, Owed};
+use super::pin::Pin;
+use super::{PoolMode, Session};
+use crate::sql::{self, Taint, Taints};
+use crate::wire::backend::{self, TxStatus};
+use crate::wire::encode;
+
+/// What a server can tell of, and the condition under which nothing is left. Everything is qualified: the client's
+/// search_path is its own.
+const TOLD: [(Taint, &str); 5] = [
+    (Taint::Listen, "NOT EXISTS (SELECT FROM pg_catalog.pg_listening_channels())"),
+    (Taint::HoldCursor, "NOT EXISTS (SELECT FROM pg_catalog.pg_cursors WHERE is_holdable)"),
+    (Taint::Prepare, "NOT EXISTS (SELECT FROM pg_catalog.pg_prepared_statements WHERE from_sql)"),
+    (
+        Taint::AdvisoryLock,
+        "NOT EXISTS (SELECT FROM pg_catalog.pg_locks WHERE locktype OPERATOR(pg_catalog.=) 'advisory' \
+         AND pid OPERATOR(pg_catalog.=) pg_catalog.pg_backend_pid())",
+    ),
+    (
+        Taint::TempTable,
+        "NOT EXISTS (SELECT FROM pg_catalog.pg_depend WHERE refclassid OPERATOR(pg_catalog.=) 2615::pg_catalog.oid \
+         AND refobjid OPERATOR(pg_catalog.=) pg_catalog.pg_my_temp_schema())",
+    ),
+];
+
+const CAN_BE_TOLD: Taints = Taints::of(&[
+    Taint::AdvisoryLock,
+    Taint::Deallocate,
+    Taint::HoldCursor,
+    Taint::Listen,
+    Taint::Prepare,
+    Taint::TempTable,
+]);
+
+/// What RESET ALL leads back.
+const RESET: Taints = Taints::of(&[Taint::Reset, Taint::Set, Taint::SetConfig]);
+
+/// What DISCARD ALL ends.
+const DISCARDED: Taints = CAN_BE_TOLD.with(RESET).with(Taints::of(&[Taint::Role]));
+
+/// Why the server stays, beyond the first reason.
+#[derive(Debug, Default)]
+pub struct Pins {
+    taints: Taints,
+    /// There is a reason that nothing ends.
+    lasting: bool,
+    /// What pins may have ended since the server was last asked.
+    doubt: bool,
+    /// The server's answer: nothing is left.
+    clear: bool,
+}
+
+impl Pins {
+    fn may_ask(&self) -> bool {
+        self.doubt && !self.lasting && self.taints.is_within(CAN_BE_TOLD)
+    }
+
+    fn is_over(&self) -> bool {
+        !self.lasting && self.taints.is_empty()
+    }
+
+    /// The conditions of what pins; the truth, if all of that has ended by itself.
+    fn question(&self) -> String {
+        let mut text = "SELECT true".to_owned();
+        for (_, nothing_left) in TOLD.iter().filter(|(taint, _)| self.taints.contains(*taint)) {
+            text.push_str(" AND ");
+            text.push_str(nothing_left);
+        }
+        text
+    }
+}
+
+impl Session {
+    pub(super) fn pin_for(&mut self, pin: Pin) {
+        if self.mode == PoolMode::Session {
+            return;
+        }
+        self.pin.get_or_insert(pin);
+        let pins = self.rare.pins_mut();
+        pins.doubt = true;
+        match pin {
+            Pin::Statement(taint) => pins.taints = pins.taints.with(Taints::of(&[taint])),
+            Pin::CopyFailed | Pin::LargeParse | Pin::LargeQuery | Pin::Notified => pins.lasting = true,
+        }
+    }
+
+    pub(super) fn pin_for_all(&mut self, taints: Taints) {
+        for taint in taints.iter() {
+            self.pin_for(Pin::Statement(taint));
+        }
+    }
+
+    /// A text that goes out may end what pins.
+    pub(super) fn note_ending(&mut self, text: &[u8]) {
+        if self.pin.is_some() && sql::may_end_state(text, self.lexical) {
+            self.rare.pins_mut().doubt = true;
+        }
+    }
+
+    /// Whether the server should be asked now: nothing is in flight, and the pin may be over.
+    pub fn may_ask(&self) -> bool {
+        self.pin.is_some()
+            && self.quiet()
+            && self.status == TxStatus::Idle
+            && self.strays == 0
+            && self.rare.pins().is_some_and(Pins::may_ask)
+    }
+
+    /// Asks. The answer's ReadyForQuery may end the pin, and the loan with it.
+    pub fn ask(&mut self, to_server: &mut Vec<u8>) {
+        let pins = self.rare.pins_mut();
+        (pins.doubt, pins.clear) = (false, false);
+        encode::query(to_server, pins.question().as_bytes());
+        self.ledger.push(Owed::new(Kind::Query, Action::Ask));
+    }
+
+    pub(super) fn pins_answered(&mut self, row: &[u8]) {
+        self.rare.pins_mut().clear = backend::first_value(row) == Some(b"t");
+    }
+
+    /// The answer is whole. What the client sent behind the question may pin again: then it was noted since.
+    pub(super) fn end_pins(&mut self) {
+        let pins = self.rare.pins_mut();
+        if std::mem::take(&mut pins.clear) && !pins.doubt && self.status == TxStatus::Idle {
+            pins.taints = Taints::NONE;
+            self.pin = None;
+        }
+    }
+
+    /// RESET ALL went through, or DISCARD ALL.
+    pub(super) fn pins_discarded(&mut self, all: bool) {
+        if self.pin.is_none() {
+            return;
+        }
+        let pins = self.rare.pins_mut();
+        pins.taints = pins.taints.without(if all { DISCARDED } else { RESET });
+        if pins.is_over() {
+            self.pin = None;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_pins_is_asked_for() {
+        let taints = Taints::of(&[Taint::Listen, Taint::Prepare, Taint::Deallocate]);
+        let pins = Pins { taints, doubt: true, ..Pins::default() };
+        assert!(pins.may_ask());
+        assert_eq!(
+            pins.question(),
+            "SELECT true AND NOT EXISTS (SELECT FROM pg_catalog.pg_listening_channels()) \
+             AND NOT EXISTS (SELECT FROM pg_catalog.pg_prepared_statements WHERE from_sql)"
+        );
+        assert!(!Pins { taints: taints.with(Taints::of(&[Taint::Load])), doubt: true, ..Pins::default() }.may_ask());
+        assert!(!Pins { taints, doubt: true, lasting: true, ..Pins::default() }.may_ask());
+        assert!(!Pins { taints, ..Pins::default() }.may_ask());
+    }
+}

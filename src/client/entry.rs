@@ -13,6 +13,7 @@ use parking_lot::Mutex;
 use subtle::ConstantTimeEq;
 
 use super::shown::{Shown, Who};
+use super::timeouts::{Limits, Timeouts};
 use crate::control::Phase;
 use crate::server::{Gate, Raised};
 use crate::stats::Tally;
@@ -65,14 +66,25 @@ const ORDERS: [Order; 9] = [
     Order::Vacate,
 ];
 
-/// The limits of one client; None: no limit.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Timeouts {
-    pub client_idle: Option<Duration>,
-    pub idle_transaction: Option<Duration>,
-    pub query: Option<Duration>,
-    pub query_wait: Option<Duration>,
-    pub transaction: Option<Duration>,
+/// A cancel key's secret part: four bytes, but for clients of protocol 3.2.
+enum Secret {
+    Short([u8; 4]),
+    Long(Box<[u8]>),
+}
+
+impl Secret {
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Secret::Short(bytes) => bytes,
+            Secret::Long(bytes) => bytes,
+        }
+    }
+}
+
+impl From<&[u8]> for Secret {
+    fn from(bytes: &[u8]) -> Secret {
+        bytes.try_into().map_or_else(|_| Secret::Long(bytes.into()), Secret::Short)
+    }
 }
 
 /// A cancel key.
@@ -96,7 +108,7 @@ pub struct Passed {
 pub struct Entry {
     /// Random and positive: pgjdbc takes no negative one (PROTOCOL 24).
     pub pid: i32,
-    secret: Box<[u8]>,
+    secret: Secret,
     state: AtomicU8,
     /// Microseconds since `epoch` at which the state began.
     since: AtomicU64,
@@ -109,7 +121,7 @@ pub struct Entry {
     pub waker: AtomicWaker,
     /// The server that works for it now.
     target: Mutex<Option<Arc<Gate>>>,
-    timeouts: Mutex<Timeouts>,
+    limits: Limits,
     pub shown: Shown,
 }
 
@@ -117,6 +129,8 @@ impl Entry {
     pub fn new(key: Key<'_>, epoch: Instant, timeouts: Timeouts, who: Who, tally: Arc<Tally>) -> Entry {
         let Key { pid, secret } = key;
         let born = micros(epoch);
+        let limits = Limits::default();
+        limits.set(timeouts);
         Entry {
             pid,
             secret: secret.into(),
@@ -128,7 +142,7 @@ impl Entry {
             phase: AtomicU8::new(Phase::Running as u8),
             waker: AtomicWaker::new(),
             target: Mutex::new(None),
-            timeouts: Mutex::new(timeouts),
+            limits,
             shown: Shown::new(who, tally, born),
         }
     }
@@ -216,7 +230,7 @@ impl Entry {
     }
 
     pub fn set_timeouts(&self, timeouts: Timeouts) {
-        *self.timeouts.lock() = timeouts;
+        self.limits.set(timeouts);
     }
 
     /// A server works for this client from now on.
@@ -231,7 +245,7 @@ impl Entry {
 
     /// Whether this is the secret part of its key.
     fn has_key(&self, secret: &[u8]) -> bool {
-        self.secret.ct_eq(secret).into()
+        self.secret.bytes().ct_eq(secret).into()
     }
 
     /// The server that works for it.
@@ -268,7 +282,7 @@ impl Entry {
             limit.is_some_and(|limit| u128::from(now.saturating_sub(since)) >= limit.as_micros())
         };
         let since = self.since.load(Ordering::Relaxed);
-        let timeouts = *self.timeouts.lock();
+        let timeouts = self.limits.get();
         let begun = self.transaction_since.load(Ordering::Relaxed);
         if begun != 0 && passed(begun, timeouts.transaction) {
             return Some(Order::TransactionTimeout);
@@ -338,7 +352,7 @@ impl Entries {
     }
 
     pub fn remove(&self, entry: &Entry) {
-        self.map.remove(&place(entry.pid, &entry.secret));
+        self.map.remove(&place(entry.pid, entry.secret.bytes()));
     }
 
     /// The client with this key.

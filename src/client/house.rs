@@ -9,9 +9,10 @@ use parking_lot::{Mutex, RwLock};
 use tokio::sync::watch;
 
 use super::elders::Elders;
-use super::entry::{Entries, Timeouts};
+use super::entry::Entries;
 use super::interner::Interner;
 use super::peers::Peers;
+use super::timeouts::Timeouts;
 use crate::auth::scram::Verifier;
 use crate::auth::{Secret, hba, names};
 use crate::cluster::backends::{Backed, Backends, Ground};

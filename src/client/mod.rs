@@ -25,6 +25,7 @@ pub mod sentence;
 pub mod shown;
 mod standby;
 pub mod survey;
+pub mod timeouts;
 mod transact;
 pub mod verdicts;
 mod welcome;
@@ -239,7 +240,7 @@ mod tests {
     #[test]
     fn an_idle_client_is_small() {
         assert!(size_of::<Client>() <= 592, "Client: {}", size_of::<Client>());
-        assert!(size_of::<entry::Entry>() <= 320, "Entry: {}", size_of::<entry::Entry>());
+        assert!(size_of::<entry::Entry>() <= 248, "Entry: {}", size_of::<entry::Entry>());
         assert!(returned_size(Client::run) <= 256, "task: {}", returned_size(Client::run));
     }
 

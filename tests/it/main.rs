@@ -21,8 +21,6 @@ mod followed;
 mod hba;
 mod http;
 mod ini;
-mod followed;
-mod hba;
 mod limits;
 mod lookup;
 mod monitor;

@@ -15,10 +15,12 @@ mod room {
 
     use crate::monitor::room::{Demo, pair};
     use crate::monitor::{ANY_LAG, cluster, ground, list, until, watched};
+    use crate::support::http::{LISTEN, metrics};
     use crate::support::proxy::value;
     use crate::support::*;
 
     const PORT: &str = "SELECT inet_server_port()";
+    const FAILOVERS: &str = "pgweir_failovers_total{cluster=\"test1\"}";
 
     fn roles(cluster: &Cluster) -> Vec<Role> {
         cluster.topology().nodes.iter().map(|node| node.role).collect()
@@ -47,7 +49,7 @@ mod room {
     async fn before(room: &Room, servers: [&Demo; 2]) -> proxy::Proxy {
         let probe = format!("probe_user = 'pgweir_probe'\nprobe_password = '{}'", room.password());
         let [first, second] = servers.map(Demo::port);
-        let setup = Setup::before(first, room.password()).global(&probe);
+        let setup = Setup::before(first, room.password()).global(&probe).global(LISTEN);
         setup.database("test1", &list(&[first, second])).start().await
     }
 
@@ -121,8 +123,12 @@ mod room {
         let held = tokio::spawn(async move { value(&client, PORT).await });
         tokio::time::sleep(MOMENT).await;
         assert!(!held.is_finished());
+        let waiting = "pgweir_pool_waiting_clients{database=\"test1\",user=\"app\",reason=\"no_primary\"}";
+        eventually("the wait has its reason", || async { metrics(&proxy).await.get(waiting) == Some(&1.0) }).await;
+        assert_eq!(metrics(&proxy).await[FAILOVERS], 0.0);
         standby.promote().expect("it takes over");
         assert_eq!(soon("it is served", held).await.expect("no panic"), standby.port().to_string());
+        assert_eq!(metrics(&proxy).await[FAILOVERS], 1.0);
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -2,9 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
-
+use crate::support::http::{LISTEN, address, ask, exchange, get, metrics};
 use crate::support::proxy::Signal;
 use crate::support::reads::{self, Reads};
 use crate::support::tool::pgweir;
@@ -14,57 +12,6 @@ use crate::support::*;
 /// A proxy that answers HTTP on a port of its own.
 fn setup(pg: &Servers) -> Setup {
     Setup::new(pg).global(LISTEN)
-}
-
-const LISTEN: &str = "http_listen = \"127.0.0.1:0\"";
-
-/// An answer: the status, the head's lines, and the body.
-struct Answer {
-    status: u16,
-    head: String,
-    body: String,
-}
-
-/// Where it listens, by the log.
-async fn address(proxy: &Proxy) -> String {
-    proxy.wait_for_log("for HTTP").await;
-    let log = proxy.log();
-    let line = log.lines().find(|line| line.contains("for HTTP")).expect("the line");
-    line.split_whitespace().find(|word| word.starts_with("127.0.0.1:")).expect("an address").to_owned()
-}
-
-/// Sends these bytes and reads to the connection's end.
-async fn exchange(proxy: &Proxy, bytes: &[u8]) -> String {
-    let mut socket = TcpStream::connect(address(proxy).await).await.expect("it listens");
-    socket.write_all(bytes).await.expect("it reads");
-    let mut answer = Vec::new();
-    // Whoever sends too much may be reset.
-    let _ = soon("the answer", socket.read_to_end(&mut answer)).await;
-    String::from_utf8(answer).expect("text")
-}
-
-async fn ask(proxy: &Proxy, method: &str, path: &str) -> Answer {
-    let request = format!("{method} {path} HTTP/1.1\r\nHost: pgweir\r\nConnection: close\r\n\r\n");
-    let text = exchange(proxy, request.as_bytes()).await;
-    let (head, body) = text.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no head: {text:?}"));
-    let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).expect("a status");
-    Answer { status, head: head.to_ascii_lowercase(), body: body.to_owned() }
-}
-
-async fn get(proxy: &Proxy, path: &str) -> String {
-    let answer = ask(proxy, "GET", path).await;
-    assert_eq!(answer.status, 200, "{path}: {}", answer.body);
-    answer.body
-}
-
-/// Every sample of /metrics by its name and labels.
-async fn metrics(proxy: &Proxy) -> BTreeMap<String, f64> {
-    let text = get(proxy, "/metrics").await;
-    let sample = |line: &str| {
-        let (name, value) = line.rsplit_once(' ').expect("a name and a value");
-        (name.to_owned(), value.parse().unwrap_or_else(|_| panic!("a number: {line}")))
-    };
-    text.lines().filter(|line| !line.starts_with('#')).map(sample).collect()
 }
 
 /// A sample of test1's pool at its one server.
@@ -223,6 +170,20 @@ async fn the_page_loads_nothing_and_tells_no_secret(pg: Servers) {
     }
 }
 
+/// A new process in place of a running one: the old one lets go of the port, whatever clients it still has.
+async fn a_successor_has_the_port(pg: Servers) {
+    let port = pgweir::demo::free_ports(24_500, 1).expect("a port is free")[0];
+    let setup = Setup::new(&pg).global(&format!("http_listen = \"127.0.0.1:{port}\"\nunix_socket_dir = '{{dir}}'"));
+    let mut proxy = setup.start().await;
+    let stays = proxy.app().await;
+    let started = |metrics: BTreeMap<String, f64>| metrics["pgweir_start_time_seconds"];
+    let first = started(metrics(&proxy).await);
+    let old = proxy.replace().await;
+    assert!(started(metrics(&proxy).await) > first);
+    stays.batch_execute("SELECT 1").await.expect("the old process serves it");
+    drop(old);
+}
+
 async fn the_line_of_each_period_is_logged(pg: Servers) {
     let proxy = Setup::new(&pg).global("stats_period = '1s'").start().await;
     let client = proxy.app().await;
@@ -315,6 +276,7 @@ tests! {
         a_taken_port_is_a_warning,
         nothing_can_be_changed_and_little_be_sent,
         the_page_loads_nothing_and_tells_no_secret,
+        a_successor_has_the_port,
         the_line_of_each_period_is_logged,
         top_shows_it_in_a_terminal,
         shells_complete_the_command_line,

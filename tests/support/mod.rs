@@ -8,6 +8,7 @@
 #![allow(dead_code, unused_imports, unused_macros)]
 
 pub mod certs;
+pub mod http;
 pub mod proxy;
 pub mod reads;
 pub mod servers;

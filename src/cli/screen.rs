@@ -15,7 +15,7 @@ pub fn screen(status: &Status) -> String {
     let mut text = String::new();
     head(&mut text, status);
     status.clusters.iter().for_each(|cluster| servers(&mut text, cluster));
-    pools(&mut text, &status.pools);
+    pools(&mut text, &status.pools, status.more_pools);
     reasons(&mut text, status);
     text
 }
@@ -66,7 +66,7 @@ fn role(node: &NodeStatus) -> String {
     }
 }
 
-fn pools(text: &mut String, pools: &[PoolStatus]) {
+fn pools(text: &mut String, pools: &[PoolStatus], more: usize) {
     let _ = writeln!(
         text,
         "\n{:<32} {:>7} {:>7} {:>7} {:>9} {:>9} {:>9} {:>9} {:>9}",
@@ -89,8 +89,9 @@ fn pools(text: &mut String, pools: &[PoolStatus]) {
             micros(pool.rates.transaction_p99_us),
         );
     }
-    if pools.len() > POOLS {
-        let _ = writeln!(text, "and {} more", pools.len() - POOLS);
+    let more = more + pools.len().saturating_sub(POOLS);
+    if more > 0 {
+        let _ = writeln!(text, "and {more} more");
     }
 }
 

@@ -11,13 +11,15 @@ use crate::stats::totals::Totals;
 /// Samples that are kept: five minutes.
 pub const KEPT: usize = 150;
 
-/// Pools and servers that a sample has room for.
-const ROOM: usize = 100;
+/// Pools and servers that a sample, and a status, has room for: the busiest.
+pub const ROOM: usize = 100;
 
 /// One moment.
 #[derive(Clone, Debug)]
 pub struct Sample {
     pub at: SystemTime,
+    /// Of all pools.
+    pub totals: Totals,
     pub pools: Vec<Load>,
     /// By cluster and server: bytes of WAL that a standby had not replayed.
     pub lags: Vec<(String, String, Option<u64>)>,
@@ -59,7 +61,8 @@ impl Sample {
         });
         Sample {
             at: snapshot.at,
-            pools: snapshot.pools.iter().take(ROOM).map(Load::of).collect(),
+            totals: snapshot.totals(),
+            pools: snapshot.busiest(ROOM).into_iter().map(Load::of).collect(),
             lags: nodes.take(ROOM).collect(),
         }
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::history::{Load, Sample};
+use super::history::{Load, ROOM, Sample};
 use crate::stats::Wait;
 use crate::stats::histogram::Histogram;
 use crate::stats::snapshot::{self, Pool, Snapshot};
@@ -27,7 +27,9 @@ pub struct Status {
     pub clients: usize,
     pub rates: Rates,
     pub clusters: Vec<Cluster>,
+    /// The busiest ones, and how many more there are.
     pub pools: Vec<PoolStatus>,
+    pub more_pools: usize,
     /// Reasons and counts over all pools, the most frequent one first.
     pub routes: Vec<(String, u64)>,
     pub pins: Vec<(String, u64)>,
@@ -118,9 +120,9 @@ pub struct WaitStatus {
 
 impl Status {
     pub fn of(snapshot: &Snapshot, not_ready: Option<String>, samples: &VecDeque<Sample>) -> Status {
-        let totals = Totals::sum(snapshot.pools.iter().map(|pool| &pool.totals));
+        let totals = snapshot.totals();
         let recent = recent(snapshot, samples);
-        let before = recent.map(|sample| Totals::sum(sample.pools.iter().map(|load| &load.totals)));
+        let before = recent.map(|sample| &sample.totals);
         let errors = [("proxy", &snapshot.process.own_errors), ("server", &snapshot.process.server_errors)];
         let errors = errors.into_iter().flat_map(|(source, errors)| {
             errors.iter().map(move |(code, count)| (code.clone(), source.to_owned(), *count))
@@ -132,9 +134,10 @@ impl Status {
             paused: snapshot.process.paused,
             sockets: snapshot.process.client_sockets,
             clients: snapshot.process.clients,
-            rates: rates(&totals, before.as_ref(), recent.map(|sample| sample.before(snapshot.at))),
-            clusters: snapshot.clusters.iter().map(|cluster| shown_cluster(cluster, samples)).collect(),
-            pools: snapshot.pools.iter().map(|pool| shown_pool(pool, snapshot, samples)).collect(),
+            rates: rates(&totals, before, recent.map(|sample| sample.before(snapshot.at))),
+            clusters: snapshot.clusters.iter().take(ROOM).map(|cluster| shown_cluster(cluster, samples)).collect(),
+            pools: snapshot.busiest(ROOM).into_iter().map(|pool| shown_pool(pool, snapshot, samples)).collect(),
+            more_pools: snapshot.pools.len().saturating_sub(ROOM),
             routes: summed(snapshot.pools.iter().flat_map(|pool| &pool.routes)),
             pins: summed(snapshot.pools.iter().flat_map(|pool| &pool.pins)),
             waits: waits(snapshot, &totals),
@@ -276,6 +279,19 @@ mod tests {
         assert_eq!(status.pools[0].past_rate, [0.0, 10.0, 2.5]);
         assert_eq!(status.past, [12.0, 10.0, 2.0]);
         assert_eq!(status.routes, [("select".to_owned(), 11), ("write".to_owned(), 5)]);
+    }
+
+    #[test]
+    fn many_pools_are_few_lines_and_one_rate() {
+        let many = |second, transactions| {
+            let one = snapshot(second, transactions);
+            let pools = (0..2 * ROOM).map(|n| Pool { user: format!("u{n}").into(), ..one.pools[0].clone() }).collect();
+            Snapshot { pools, ..one }
+        };
+        let samples: VecDeque<_> = [Sample::of(&many(100, 10))].into();
+        let status = Status::of(&many(102, 20), None, &samples);
+        assert_eq!((status.pools.len(), status.more_pools), (ROOM, ROOM));
+        assert_eq!(status.rates.transactions, 2.0 * ROOM as f64 * 10.0 / 2.0);
     }
 
     #[test]

@@ -23,7 +23,7 @@ const ROLES: [&str; 6] = ["down", "fenced", "primary", "standby", "suspect", "un
 pub fn text(snapshot: &Snapshot, machine: &Machine, certificates: &[(&'static str, SystemTime)]) -> String {
     let mut page = Page::default();
     process(&mut page, snapshot, machine, certificates);
-    let pools = bounded(&snapshot.pools);
+    let pools = bounded(snapshot);
     gauges(&mut page, &pools);
     counters(&mut page, &pools);
     by_server(&mut page, &pools);
@@ -131,12 +131,12 @@ fn errors(page: &mut Page, snapshot: &Snapshot) {
 }
 
 /// The busiest pools, and one of all others.
-fn bounded(pools: &[Pool]) -> Vec<Pool> {
+fn bounded(snapshot: &Snapshot) -> Vec<Pool> {
+    let pools = &snapshot.pools;
     if pools.len() <= POOLS {
         return pools.to_vec();
     }
-    let mut by_load: Vec<&Pool> = pools.iter().collect();
-    by_load.sort_by_key(|pool| std::cmp::Reverse(pool.totals.transactions.count()));
+    let by_load = snapshot.busiest(pools.len());
     let (busy, rest) = by_load.split_at(POOLS - 1);
     let mut all: Vec<Pool> = busy.iter().map(|pool| (*pool).clone()).collect();
     all.sort_by(|a, b| (&a.database, &a.user).cmp(&(&b.database, &b.user)));

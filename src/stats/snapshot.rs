@@ -36,6 +36,21 @@ impl Default for Snapshot {
     }
 }
 
+impl Snapshot {
+    /// The pools that did most so far, at most so many; the busiest one first.
+    pub fn busiest(&self, count: usize) -> Vec<&Pool> {
+        let mut pools: Vec<&Pool> = self.pools.iter().collect();
+        pools.sort_by_key(|pool| std::cmp::Reverse(pool.totals.transactions.count()));
+        pools.truncate(count);
+        pools
+    }
+
+    /// Of all pools together.
+    pub fn totals(&self) -> Totals {
+        Totals::sum(self.pools.iter().map(|pool| &pool.totals))
+    }
+}
+
 /// One pool: what PgBouncer shows as one row, whatever the number of servers behind it.
 #[derive(Clone, Debug, Default)]
 pub struct Pool {

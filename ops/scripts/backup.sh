@@ -44,7 +44,7 @@ rm -f "$dir"/.*.new
 # `keep FILE`: under its name only when it is whole and on disk.
 keep() {
     local file=$1
-    (cd "$dir" && sha256sum ".$file.new" | sed "s|  \.$file\.new|  $file|" >"$file.sha256")
+    printf '%s  %s\n' "$(sha256sum <"$dir/.$file.new" | cut -d ' ' -f 1)" "$file" >"$dir/$file.sha256"
     sync "$dir/.$file.new" "$dir/$file.sha256"
     mv "$dir/.$file.new" "$dir/$file"
     sync "$dir"
@@ -60,7 +60,7 @@ record() {
 
 dump() {
     local database=$1 file new tables
-    [[ $database != */* && $database != .* ]] || die "the name $database cannot be a file's"
+    [[ $database != *[/\\]* && $database != .* ]] || die "the name $database cannot be a file's"
     file=$database-$(stamp).dump
     new=$dir/.$file.new
     pg pg_dump --host "$host" --port "$port" --no-password --dbname "dbname=${database//[\'\\ ]/\\&}" --format custom \
@@ -94,6 +94,6 @@ remove_old() {
 globals
 for database in "${databases[@]}"; do
     dump "$database"
-    remove_old "$database-[0-9]*T[0-9]*Z.dump"
+    remove_old "${database//[*?[]/\\&}-[0-9]*T[0-9]*Z.dump"
 done
 remove_old 'globals-*.sql.gz'

@@ -59,7 +59,7 @@ tar --create --gzip --file "$work.tar.gz" --directory "$work" .
 gzip --test "$work.tar.gz"
 file=$name.tar.gz
 echo "$first_wal" >"$dir/$name.wal"
-(cd "$dir" && sha256sum "${work##*/}.tar.gz" | sed "s|  .*|  $file|" >"$file.sha256")
+printf '%s  %s\n' "$(sha256sum <"$work.tar.gz" | cut -d ' ' -f 1)" "$file" >"$dir/$file.sha256"
 sync "$work.tar.gz" "$dir/$name.wal" "$dir/$file.sha256"
 mv "$work.tar.gz" "$dir/$file"
 sync "$dir"

@@ -37,6 +37,7 @@ demo: ## A primary, a standby and pgweir before them on this machine, until Ctrl
 
 .PHONY: test
 test: lint setup-test ## Format, lints and all tests, against real servers
+	@ops/setup/monitoring.sh $(TOOLS)
 	@cargo build
 	@cargo nextest run --no-run
 	@$(AMONG_SERVERS) cargo nextest run $(TESTS)
@@ -92,3 +93,9 @@ bench: ## pgweir beside HAProxy and PgBouncer, on this machine
 bench-micro: ## The micro-benches: scan, classify, ledger, pool
 	@ops/setup/rust.sh
 	cargo bench --bench scan --bench classify --bench ledger --bench pool
+
+.PHONY: test-alerts
+test-alerts: ## The alert rules alone, by promtool
+	@ops/setup/drivers.sh $(TOOLS)
+	@ops/setup/monitoring.sh $(TOOLS)
+	cd ops/monitoring && promtool check config prometheus.yml && promtool test rules alerts_test.yml

@@ -25,6 +25,7 @@ mod limits;
 mod lookup;
 mod monitor;
 mod ops;
+mod ops_files;
 mod outcomes;
 mod pins;
 mod pipeline;

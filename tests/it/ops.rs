@@ -2,13 +2,16 @@
 
 /// Servers of the test's own.
 mod room {
+    use std::collections::BTreeSet;
     use std::path::Path;
-    use std::process::Command;
+    use std::process::{Command, Stdio};
 
     use pgweir::demo::wait_until;
     use rustix::process::Signal;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpStream;
 
-    use crate::support::stack::Node::{Master, Replica};
+    use crate::support::stack::Node::{self, Master, Replica};
     use crate::support::stack::{DATABASE, Stack};
     use crate::support::*;
 
@@ -40,9 +43,10 @@ UNION ALL SELECT count(*), '' FROM late";
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn a_pair_replicates_and_verify_ha_is_green_until_something_is_wrong() {
         let stack = Stack::start("it-ops-verify");
-        let proxy = stack.proxy().await;
+        let (proxy, metrics_port) = stack.proxy().await;
         let (at, backups) = (format!("127.0.0.1:{}", proxy.port), stack.text("backups"));
-        let arguments = ["--proxy", &at, "--metrics", "", "--backup-dir", &backups];
+        let url = format!("http://127.0.0.1:{metrics_port}/metrics");
+        let arguments = ["--proxy", &at, "--metrics", &url, "--backup-dir", &backups];
         let verify = || stack.script("verify-ha.sh", &arguments);
 
         // No backup yet: those lines alone are red.
@@ -53,8 +57,10 @@ UNION ALL SELECT count(*), '' FROM late";
         stack.script("backup.sh", &["--server", &master]).expect("a dump");
         stack.script("base-backup.sh", &["--server", &master]).expect("a base backup");
         let green = verify().expect("all is well");
-        assert_eq!(lines(&green, "OK").len(), 15, "{green}");
+        assert_eq!(lines(&green, "OK").len(), 16, "{green}");
         stack.script("check-replication.sh", &[]).expect("replication is well");
+
+        alerts_and_dashboard_ask_what_is_shown(&stack, metrics_port).await;
 
         // Roles have what they need and no more.
         let roles = "SELECT rolname, rolsuper, rolcreaterole, rolcreatedb, rolreplication FROM pg_roles \
@@ -78,11 +84,75 @@ UNION ALL SELECT count(*), '' FROM late";
         // The standby is gone.
         stack.stop(Replica, Signal::INT);
         let red = verify().expect_err("there is no standby");
-        for name in ["server", "standby", "streaming", "slot", "lag", "replicated", "reads"] {
+        for name in ["server", "standby", "streaming", "slot", "lag", "replicated", "reads", "metrics"] {
             assert!(lines(&red, "FAIL").iter().any(|line| line.contains(name)), "{name} is not red: {red}");
         }
         assert!(lines(&red, "OK").iter().any(|line| line.contains("write ")), "{red}");
         stack.script("check-replication.sh", &[]).expect_err("replication is broken");
+    }
+
+    /// The page of an exporter, started for it.
+    async fn scraped(stack: &Stack, node: Node) -> String {
+        let port = pgweir::demo::free_ports(25_950, 1).expect("a port")[0];
+        let mut command = stack.command(Path::new("prometheus-postgres-exporter"));
+        let at =
+            format!("{}/postgres?sslmode=verify-full&sslrootcert={}", stack.address(node), stack.text("certs/ca.crt"));
+        command.env("DATA_SOURCE_URI", at).env("DATA_SOURCE_USER", "monitor");
+        command.env("DATA_SOURCE_PASS_FILE", stack.path("secrets/monitor"));
+        command.arg(format!("--web.listen-address=127.0.0.1:{port}")).arg("--disable-settings-metrics");
+        command.arg(format!("--extend.query-path={}", stack.text("ops/monitoring/queries.yml")));
+        let _exporter = stack.keep(command.stdout(Stdio::null()).stderr(Stdio::null()));
+        let mut page = String::new();
+        let deadline = std::time::Instant::now() + DEADLINE;
+        while !page.contains("pg_up 1") {
+            assert!(std::time::Instant::now() < deadline, "the exporter shows: {page}");
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+            page = get(port, "/metrics").await;
+        }
+        page
+    }
+
+    /// An HTTP answer; empty where nobody listens yet.
+    async fn get(port: u16, path: &str) -> String {
+        let Ok(mut stream) = TcpStream::connect(("127.0.0.1", port)).await else { return String::new() };
+        let request = format!("GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n");
+        let mut answer = Vec::new();
+        if stream.write_all(request.as_bytes()).await.is_ok() {
+            let _cut_short = soon("the answer's end", stream.read_to_end(&mut answer)).await;
+        }
+        String::from_utf8_lossy(&answer).into_owned()
+    }
+
+    /// Words of a text that begin with this and go on like a metric's name.
+    fn metrics(text: &str, prefix: &str) -> BTreeSet<String> {
+        let of_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
+        let words = text.split(|c: char| !of_name(c)).filter(|word| word.starts_with(prefix));
+        words.map(str::to_owned).collect()
+    }
+
+    async fn alerts_and_dashboard_ask_what_is_shown(stack: &Stack, metrics_port: u16) {
+        let mut shown = metrics(&scraped(stack, Master).await, "pg_");
+        shown.extend(metrics(&scraped(stack, Replica).await, "pg_"));
+        for name in [
+            "pg_up",
+            "pg_replication_lag_bytes",
+            "pg_stat_replication_count",
+            "pg_stat_activity_count",
+            "pg_database_size_bytes",
+        ] {
+            assert!(shown.contains(name), "{name} is gone");
+        }
+        let read = |path: &str| std::fs::read_to_string(stack.path("ops/monitoring").join(path)).expect(path);
+        // Of the alerts only what is asked: their runbooks name functions of PostgreSQL.
+        let alerts = read("alerts.yml");
+        let expressions: String = alerts.lines().filter(|line| line.trim_start().starts_with("expr:")).collect();
+        let asked = expressions + &read("grafana/dashboards/pgweir.json");
+        shown.extend(metrics(&get(metrics_port, "/metrics").await, "pgweir_"));
+        for (prefix, least) in [("pg_", 20), ("pgweir_", 12)] {
+            let asked = metrics(&asked, prefix);
+            assert!(asked.len() >= least, "{asked:?}");
+            assert_eq!(asked.difference(&shown).collect::<Vec<_>>(), Vec::<&String>::new());
+        }
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -247,8 +317,9 @@ UNION ALL SELECT count(*), '' FROM late";
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn the_drill_changes_the_servers_places_and_loses_nothing() {
         let stack = Stack::start("it-ops-drill");
-        let proxy = stack.proxy().await;
+        let (proxy, metrics_port) = stack.proxy().await;
         let at = format!("127.0.0.1:{}", proxy.port);
+        let url = format!("http://127.0.0.1:{metrics_port}/metrics");
         let refused = stack.script("test-failover.sh", &["--proxy", &at]).expect_err("nobody said yes");
         assert!(refused.contains("say --yes"), "{refused}");
 
@@ -270,7 +341,7 @@ UNION ALL SELECT count(*), '' FROM late";
             &rebuild,
             "--",
             "--metrics",
-            "",
+            &url,
             "--max-backup-age",
             "0",
         ];

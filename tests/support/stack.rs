@@ -137,6 +137,11 @@ impl Stack {
         if said.success { Ok(text) } else { Err(text) }
     }
 
+    /// A program that runs until this is dropped.
+    pub fn keep(&self, command: &mut Command) -> Process {
+        Process::spawn(command, &self.room.marks()).expect("it starts")
+    }
+
     /// The entrypoint of a server, as its container runs it.
     pub fn entrypoint(&self, node: Node) -> Command {
         let entrypoint = self.path("ops/postgres").join(node.name()).join("entrypoint.sh");
@@ -208,8 +213,9 @@ impl Stack {
         self.sql(node, "postgres", streaming).as_deref() == Ok("1")
     }
 
-    /// pgweir before both servers, with TLS on both sides, as the stack's config has it.
-    pub async fn proxy(&self) -> Proxy {
+    /// pgweir before both servers, with TLS on both sides, as the stack's config has it; and the port of its metrics.
+    pub async fn proxy(&self) -> (Proxy, u16) {
+        let metrics = free_ports(METRICS_BASE, 1).expect("a port is free")[0];
         let certs = self.path("certs");
         let certs = certs.display();
         let mut global = String::new();
@@ -218,13 +224,15 @@ impl Stack {
             "auth_type = 'scram-sha-256'\nprobe_user = 'pgweir_probe'\nprobe_password_file = '{}'\n\
              client_tls_sslmode = 'require'\nclient_tls_cert_file = '{certs}/pgweir.crt'\n\
              client_tls_key_file = '{certs}/pgweir.key'\nserver_tls_sslmode = 'verify-full'\n\
-             server_tls_ca_file = '{certs}/ca.crt'",
+             server_tls_ca_file = '{certs}/ca.crt'\n\
+             http_listen = '127.0.0.1:{metrics}'",
             self.text("secrets/probe")
         );
         let password = self.password("postgres");
         let servers = format!("servers = ['{}', '{}']", self.address(Master), self.address(Replica));
         let setup = Setup::before(self.ports[0], &password).global(&global).database(DATABASE, &servers);
-        setup.users(&format!("\"postgres\" \"{}\"\n", password.replace('"', "\"\""))).start().await
+        let proxy = setup.users(&format!("\"postgres\" \"{}\"\n", password.replace('"', "\"\""))).start().await;
+        (proxy, metrics)
     }
 }
 
@@ -247,3 +255,4 @@ const SECRET_FILES: [(&str, &str); 4] = [
     ("PROBE_PASSWORD_FILE", "probe"),
 ];
 const PORT_BASE: u16 = 25_432;
+const METRICS_BASE: u16 = 25_970;

@@ -4,7 +4,7 @@
 //! transaction starts no timer.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use atomic_waker::AtomicWaker;
@@ -116,6 +116,8 @@ pub struct Entry {
     transaction_since: AtomicU64,
     epoch: Instant,
     order: AtomicU8,
+    /// A cancel came while it was being served, on whatever server or on its way to one.
+    cancelled: AtomicBool,
     /// The process's `Phase`, as far as this client must follow it, or a `sentence::Sentence` beyond it.
     pub(super) phase: AtomicU8,
     pub waker: AtomicWaker,
@@ -139,6 +141,7 @@ impl Entry {
             transaction_since: AtomicU64::new(0),
             epoch,
             order: AtomicU8::new(Order::None as u8),
+            cancelled: AtomicBool::new(false),
             phase: AtomicU8::new(Phase::Running as u8),
             waker: AtomicWaker::new(),
             target: Mutex::new(None),
@@ -243,6 +246,16 @@ impl Entry {
         *self.target.lock() = None;
     }
 
+    /// A batch sets out: what was cancelled before is not this one.
+    pub fn forget_cancel(&self) {
+        self.cancelled.store(false, Ordering::Release);
+    }
+
+    /// Whether a cancel came since, whichever server was told of it.
+    pub fn is_cancelled(&self) -> bool {
+        self.cancelled.load(Ordering::Acquire)
+    }
+
     /// Whether this is the secret part of its key.
     fn has_key(&self, secret: &[u8]) -> bool {
         self.secret.bytes().ct_eq(secret).into()
@@ -261,6 +274,8 @@ impl Entry {
     /// A CancelRequest with the right key: the server's gate is raised before it can be given to anybody else. None if
     /// nothing runs; a wait in the queue is ended instead.
     pub fn cancel(&self) -> Option<Raised> {
+        // Before the lock: who is lent a server next looks behind it (`serve_by`).
+        self.cancelled.store(true, Ordering::Release);
         if self.state() == State::Waiting {
             self.give(Order::CancelWait);
             return None;

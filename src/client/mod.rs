@@ -28,6 +28,7 @@ pub mod survey;
 pub mod timeouts;
 mod transact;
 pub mod verdicts;
+mod ways;
 mod welcome;
 mod wish;
 

@@ -12,7 +12,7 @@ use crate::net::buffer::Buffer;
 use crate::route::Reason;
 use crate::session::Session;
 use crate::session::look::Seen;
-use crate::sql::{Isolation, Modes};
+use crate::sql::{Isolation, Modes, Why};
 
 /// A longer batch is not kept to be run again: it goes to the primary.
 pub const KEPT: usize = 64 << 10;
@@ -68,6 +68,8 @@ pub struct Reader {
     pub begins: Option<Modes>,
     /// What the loan was cleared for is nothing but reads.
     pub all_read: bool,
+    /// What was looked at last was judged without the database's own catalog.
+    by_stock: bool,
     /// Nothing else was on its way to the client when the batch set out: what is judged of its answer waits.
     pub keeps_quiet: bool,
     kept: Buffer,
@@ -87,6 +89,7 @@ impl Reader {
             last: None,
             begins: None,
             all_read: false,
+            by_stock: false,
             keeps_quiet: false,
             kept: Buffer::default(),
             kept_len: 0,
@@ -117,13 +120,16 @@ impl Reader {
     /// Looks at the client's next batch, by the catalog as it is now.
     pub fn look(&mut self, session: &Session, bytes: &[u8], alone: bool) -> Seen {
         let catalog = self.split.catalog();
+        let stock = if catalog.is_none() { self.split.stock() } else { None };
+        let known = catalog.as_deref().or(stock);
+        let by_stock = stock.is_some();
         let mut texts = 0_u64;
         let seen = session.look(bytes, KEPT, alone, &mut |text, lexical| {
-            let (access, hash) = verdicts::judge(text, lexical, catalog.as_deref());
+            let (access, hash) = verdicts::judge(text, lexical, known);
             texts = texts.rotate_left(5) ^ hash;
             access
         });
-        self.texts = texts;
+        (self.texts, self.by_stock) = (texts, by_stock);
         seen
     }
 
@@ -142,6 +148,10 @@ impl Reader {
             Way::Primary { loan, reason }
         };
         let reason = match (declared, self.policy.mode) {
+            // It may write all the same.
+            (None, _) if self.by_stock && !session.defaults_to_read_only() => {
+                return Way::Primary { loan: Loan::Whole, reason: Reason::Text(Why::NoCatalog) };
+            }
             _ if session.wishes().primary => return stay(Reason::Chosen),
             _ if serializable => return stay(Reason::Serializable),
             (Some(false), _) => return stay(Reason::InTransaction),

@@ -41,6 +41,7 @@ impl Conversation {
         if !self.session.quiet() || !self.session.in_transaction() {
             return Ok(false);
         }
+        self.entry.forget_cancel();
         let Some(reader) = &mut self.reader else { return Ok(true) };
         let seen = reader.look(&self.session, self.to_server.unjudged(), false);
         reader.all_read = matches!(seen, Seen::Reads { begins: None, .. });

@@ -29,6 +29,9 @@ const ERROR_PAUSE: Duration = Duration::from_secs(2);
 /// That many looks that nobody has asked for, and the watch rests without sets and without a connection.
 const PATIENCE: u32 = 60;
 
+/// Causes that another try will not mend by itself.
+const REFUSED: [&str; 3] = ["answer", "login", "query"];
+
 /// Which server is the primary now, and how to log in to it.
 type Primary = Box<dyn Fn() -> Option<Plan> + Send + Sync>;
 
@@ -38,6 +41,8 @@ pub struct Watch {
     /// What there is to give; written under the slot's lock alone.
     catalog: ArcSwapOption<Catalog>,
     slot: RwLock<Slot>,
+    /// It cannot be read: the last try was refused, and the next one will be.
+    unreadable: AtomicBool,
     /// Somebody has asked since the last look.
     asked: AtomicBool,
     /// Wakes the task before its time.
@@ -60,6 +65,7 @@ impl Watch {
             database: database.to_owned(),
             catalog: ArcSwapOption::empty(),
             slot: RwLock::new(Slot { reason: Some("catalog_loading"), doubts: 0 }),
+            unreadable: AtomicBool::new(false),
             asked: AtomicBool::new(true),
             wake: Arc::new(Notify::new()),
         });
@@ -76,6 +82,11 @@ impl Watch {
             self.wake.notify_one();
         }
         catalog
+    }
+
+    /// Whether there are no sets because the monitor's user may not read them, and not for a moment.
+    pub fn is_unreadable(&self) -> bool {
+        self.unreadable.load(Ordering::Acquire)
     }
 
     /// Why nothing can be proven now: a label. `None`: there are sets, and they can prove something.
@@ -106,6 +117,7 @@ impl Watch {
         if valid {
             slot.reason = catalog.hard_off().map(|reason| reason.label());
             self.catalog.store(Some(catalog));
+            self.unreadable.store(false, Ordering::Release);
         }
         valid
     }
@@ -113,6 +125,7 @@ impl Watch {
     fn withdraw(&self, reason: &'static str) {
         let mut slot = self.slot.write();
         self.catalog.store(None);
+        self.unreadable.store(REFUSED.contains(&reason), Ordering::Release);
         slot.reason = Some(reason);
     }
 }

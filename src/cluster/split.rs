@@ -2,8 +2,8 @@
 //! anybody last wrote.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use arc_swap::Guard;
@@ -79,6 +79,7 @@ pub struct Split {
     policy: RwLock<Arc<Policy>>,
     witness: Arc<Witness>,
     catalog: Arc<Watch>,
+    stock: OnceLock<Catalog>,
     refused: Refused,
     reruns: Vec<Reruns>,
     counts: Vec<AtomicU64>,
@@ -96,13 +97,18 @@ impl Split {
         let reruns = readers.iter().map(|_| Reruns::default()).collect();
         let counts = (0..Reason::COUNT).map(|_| AtomicU64::new(0)).collect();
         let (refused, turn) = (Refused::default(), AtomicU64::new(0));
-        let policy = RwLock::new(Arc::new(policy));
-        Split { cluster, readers, policy, witness, catalog, refused, reruns, counts, turn }
+        let (policy, stock) = (RwLock::new(Arc::new(policy)), OnceLock::new());
+        Split { cluster, readers, policy, witness, catalog, stock, refused, reruns, counts, turn }
     }
 
     /// The sets, unless DDL has passed since they were read.
     pub fn catalog(&self) -> Guard<Option<Arc<Catalog>>> {
         self.catalog.current()
+    }
+
+    /// What there is instead where they cannot be read: enough for READ ONLY transactions.
+    pub fn stock(&self) -> Option<&Catalog> {
+        self.catalog.is_unreadable().then(|| self.stock.get_or_init(Catalog::stock))
     }
 
     /// When a batch that may have written was last acknowledged to anybody.

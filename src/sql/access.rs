@@ -621,6 +621,32 @@ mod tests {
     }
 
     #[test]
+    fn without_a_databases_own_catalog_only_postgresqls_names_are_known() {
+        let stock = Catalog::stock();
+        for text in [
+            "SELECT count(*), max(a), lower(b) FROM t WHERE c = ANY($1) ORDER BY now()",
+            "SELECT relname FROM pg_catalog.pg_class JOIN pg_namespace n ON true",
+            "SELECT current_setting('app.user')",
+            "COPY t TO STDOUT",
+        ] {
+            assert_eq!(ask(&stock, text), Access::Read, "{text}");
+        }
+        for (text, why) in [
+            ("SELECT own(1)", Why::UnknownFunction),
+            ("SELECT nextval('s')", Why::UnknownFunction),
+            ("SELECT * FROM pg_locks", Why::PerNode),
+            ("SELECT pg_is_in_recovery()", Why::PerNode),
+            ("SELECT (t).pg_advisory_lock FROM t", Why::PerNode),
+            ("SELECT last_value FROM s", Why::PerNode),
+            ("SELECT current_setting('work_mem')", Why::PerNode),
+            ("SELECT setseed(0)", Why::UnknownFunction),
+            ("UPDATE t SET a = 1", Why::WriteKeyword),
+        ] {
+            assert_eq!(ask(&stock, text), Access::Primary(why), "{text}");
+        }
+    }
+
+    #[test]
     fn comments() {
         primary(
             Why::Comment,

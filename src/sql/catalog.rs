@@ -15,6 +15,7 @@ use foldhash::fast::FixedState;
 use super::lexer::{Kind, Token};
 use super::per_node;
 use super::sieve::Sieve;
+use super::stock;
 
 /// What an object is.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -138,6 +139,8 @@ impl Marks {
 pub struct Catalog {
     version: u64,
     hard_off: Option<HardOff>,
+    /// It is no database's own.
+    stock: bool,
     names: HashMap<Box<[u8]>, Marks, FixedState>,
     /// Those of them that matter wherever they stand.
     sieve: Sieve,
@@ -162,6 +165,7 @@ impl Catalog {
         let mut catalog = Catalog {
             version,
             hard_off: rows.hard_off,
+            stock: false,
             names: HashMap::with_capacity_and_hasher(rows.objects.len(), FixedState::with_seed(version)),
             sieve: Sieve::default(),
             operators: HashSet::with_hasher(FixedState::with_seed(version)),
@@ -173,6 +177,25 @@ impl Catalog {
         catalog.set_hard_off();
         catalog
     }
+
+    /// For a database whose catalog cannot be read: PostgreSQL's own names. What is in the database is not known, so it
+    /// proves a read only for a transaction that was declared READ ONLY.
+    pub fn stock() -> Catalog {
+        let mut catalog = Catalog::new(Self::STOCK, &Rows::default());
+        (catalog.hard_off, catalog.stock) = (None, true);
+        let mut add = |names: &[&str], marks: Marks| {
+            let boxed = names.iter().map(|name| (Box::<[u8]>::from(name.as_bytes()), marks));
+            catalog.names.extend(boxed);
+        };
+        add(&stock::FUNCTIONS, Marks::CALLABLE);
+        add(&stock::SHARED, Marks::default());
+        add(&stock::SEQUENCES, Marks(Marks::TAINTED.0 | Marks::PER_NODE.0));
+        add(&["current_setting"], Marks(Marks::NOT_CALLABLE.0 | Marks::PER_NODE.0));
+        catalog
+    }
+
+    /// The version of every [`stock`](Catalog::stock), which are all alike.
+    const STOCK: u64 = u64::MAX;
 
     /// No two loads of one process share it.
     pub fn version(&self) -> u64 {
@@ -223,7 +246,7 @@ impl Catalog {
     /// less to see than to look up.
     #[inline]
     pub(super) fn marks_unless_called(&self, token: Token<'_>) -> Marks {
-        let plain = token.kind == Kind::Word && self.wide == Marks::default();
+        let plain = token.kind == Kind::Word && self.wide == Marks::default() && !self.stock;
         if plain && !self.sieve.may_hold(token.text) { Marks::default() } else { self.marks(token) }
     }
 
@@ -232,9 +255,16 @@ impl Catalog {
     pub(super) fn marks(&self, token: Token<'_>) -> Marks {
         let mut buffer = [0; NAME_LIMIT];
         match fold(token, &mut buffer) {
-            Some(name) => self.names.get(name).copied().unwrap_or_default(),
+            Some(name) => self.names.get(name).copied().unwrap_or_else(|| self.unknown(name)),
             None => self.wide,
         }
+    }
+
+    /// What a name stands for that no object has.
+    fn unknown(&self, name: &[u8]) -> Marks {
+        let own = self.stock && name.starts_with(b"pg_");
+        let marks = Marks::TAINTED.0 | Marks::PER_NODE.0 | Marks::NOT_CALLABLE.0 | Marks::NOT_ATTRIBUTE.0;
+        if own { Marks(marks) } else { Marks::default() }
     }
 
     /// Whether an operator may run a volatile function.

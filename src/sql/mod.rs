@@ -29,6 +29,7 @@ mod query;
 mod setting;
 mod sieve;
 mod spans;
+mod stock;
 mod syntax;
 mod taint;
 mod wish;

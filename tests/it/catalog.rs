@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
 
 use pgweir::cluster::catalog::Watch;
-use pgweir::sql::{Access, Why};
+use pgweir::sql::{Access, Catalog, Lexical, Why, access};
 
 use crate::support::sets::{Scratch, plan};
 use crate::support::*;
@@ -182,6 +182,24 @@ async fn each_invisible_call_is_found(pg: Servers) {
     }
 }
 
+/// What is known without a database's own catalog never says more than a catalog does.
+async fn what_is_known_of_stock_names_is_true(pg: Servers) {
+    let scratch = Scratch::of(&pg, "catalog_stock", "").await;
+    let (catalog, stock) = (scratch.catalog().await, Catalog::stock());
+    let names = "SELECT format('SELECT %I(1)', proname) FROM pg_proc UNION SELECT format('TABLE pg_catalog.%I', relname) \
+        FROM pg_class WHERE relnamespace = 'pg_catalog'::regnamespace AND relkind IN ('r', 'v')";
+    let mut both = 0;
+    for row in scratch.sql.query(names, &[]).await.expect("names") {
+        let text: String = row.get(0);
+        let ask = |catalog: &Catalog| access(text.as_bytes(), Lexical::STANDARD, Some(catalog));
+        if ask(&stock) == Access::Read {
+            assert_eq!(ask(&catalog), Access::Read, "{text}");
+            both += 1;
+        }
+    }
+    assert!(both > 230, "only {both}: each name in the list must be one of PostgreSQL's");
+}
+
 async fn what_no_text_shows_switches_it_off(pg: Servers) {
     for (name, script, reason) in [
         (
@@ -344,7 +362,7 @@ async fn only_a_primary_is_believed(pg: Servers) {
 tests! {
     on both: [
         a_doubt_takes_the_sets_away_at_once, ddl_elsewhere_is_seen_within_a_moment, each_invisible_call_is_found,
-        nothing_of_a_users_own_misleads_it, only_a_primary_is_believed, what_no_text_shows_switches_it_off,
+        nothing_of_a_users_own_misleads_it, only_a_primary_is_believed, what_is_known_of_stock_names_is_true, what_no_text_shows_switches_it_off,
     ],
     on 15: [a_foreign_table_is_found]
 }

@@ -100,6 +100,30 @@ async fn a_cancel_ends_it_where_it_runs(pg: Servers) {
     }
 }
 
+/// A cancel that the standby was told of counts on the primary, too, where the batch would run again.
+async fn a_cancel_is_not_lost_between_two_servers(pg: Servers) {
+    let stubborn = "CREATE FUNCTION stubborn() RETURNS int LANGUAGE plpgsql STABLE AS $$ BEGIN \
+        PERFORM pg_sleep(1000); RETURN 1; EXCEPTION WHEN query_canceled THEN RETURN writes(1); END $$;";
+    let reads = Reads::of(pg, &format!("{SCHEMA} {stubborn}")).await;
+    for (begin, end) in [("", "I"), ("BEGIN READ ONLY", "E")] {
+        let mut client = reads.client().await;
+        client.settle().await;
+        if !begin.is_empty() {
+            client.query(begin).await;
+        }
+        let sql = format!("SELECT stubborn() /* cancelled {end} */");
+        client.0.send(&say::query(&sql)).await;
+        runs_on_the_standby(&reads, &format!("/* cancelled {end} */")).await;
+        cancel(reads.proxy.port, &client.0.key()).await;
+        let reply = client.reply().await;
+        assert!(reply.place.ends_with("primary rerun"), "{}", reply.place);
+        assert_eq!(reply.answer, format!("E(57014 canceling statement due to user request) Z({end})"));
+        assert_eq!(written(&reads).await, 0);
+        client.query("ROLLBACK").await;
+        assert_eq!(client.query("SELECT 1").await.answer, "T D(1) C(SELECT 1) Z(I)");
+    }
+}
+
 async fn statement_timeout_is_not_doubled(pg: Servers) {
     let timeout = "DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET statement_timeout = ''1s''', current_database()); \
                    END $$;";
@@ -195,7 +219,7 @@ tests! {
         what_was_shown_cannot_be_taken_back,
     ],
     on 15: [
-        a_batch_of_several_statements_is_taken_back_whole, a_standby_that_refuses_much_rests_and_comes_back,
+        a_batch_of_several_statements_is_taken_back_whole, a_cancel_is_not_lost_between_two_servers, a_standby_that_refuses_much_rests_and_comes_back,
         an_error_of_the_clients_own_is_one_error, statement_timeout_is_not_doubled,
     ]
 }

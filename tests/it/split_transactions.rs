@@ -202,6 +202,50 @@ async fn repeatable_reads_are_repeatable(pg: Servers) {
     assert_eq!(client.query(COUNT).await.answer, "T D(11) C(SELECT 1) Z(I)");
 }
 
+/// The monitor may not connect to the database: what was not declared stays on the primary, and says why.
+async fn where_the_catalog_cannot_be_read(pg: Servers) {
+    let lock = "DO $$ BEGIN EXECUTE format('REVOKE CONNECT ON DATABASE %I FROM public', current_database()); END $$; \
+        CREATE FUNCTION own() RETURNS int STABLE LANGUAGE sql AS 'SELECT 1';";
+    let reads = Reads::unsettled(pg, &format!("{SCHEMA} {lock}"), Lines::default()).await;
+    let mut client = reads.client().await;
+    let deadline = std::time::Instant::now() + DEADLINE;
+    loop {
+        client.query("BEGIN READ ONLY").await;
+        let reply = client.query(COUNT).await;
+        client.query("COMMIT").await;
+        if reply.place == "standby declared_read_only" {
+            break;
+        }
+        assert!(std::time::Instant::now() < deadline, "it stays away from the standby: {}", reply.place);
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    let mut truth = reads.truth().await;
+    for (sql, place) in [
+        (COUNT, "primary no_catalog"),
+        ("INSERT INTO t VALUES (11)", "primary write_keyword"),
+        ("BEGIN READ ONLY", ""),
+        (COUNT, "standby declared_read_only"),
+        ("SELECT n FROM t WHERE n > 9 ORDER BY n", ""),
+        ("SELECT last_value FROM seq", "primary per_node"),
+        ("COMMIT", ""),
+        ("BEGIN READ ONLY", ""),
+        ("SELECT own()", "primary unknown_function"),
+        ("COMMIT", ""),
+        ("BEGIN", ""),
+        (COUNT, "primary in_transaction"),
+        ("DELETE FROM t WHERE n = 11", ""),
+        ("COMMIT", ""),
+        ("SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY", "primary set"),
+    ] {
+        let reply = client.query(sql).await;
+        assert_eq!(reply.place, place, "{sql}");
+        // What it writes, the primary need not be told twice.
+        if sql.starts_with("SELECT") && !sql.contains("count") {
+            assert_eq!(reply.answer.replace("Z(T)", "Z(I)"), truth.query(sql).await.answer, "{sql}");
+        }
+    }
+}
+
 fn batch(texts: &[&str]) -> Vec<Vec<u8>> {
     let statement = |text: &&str| {
         [say::parse("", text), say::bind("", "", &[]), say::describe(b'P', ""), say::execute("", 0)].concat()
@@ -301,6 +345,6 @@ tests! {
     on 15: [
         a_snapshot_does_not_move, begin_is_sent_at_once_where_that_is_asked_for, one_that_never_began_may_not_idle_for_ever,
         one_that_never_began_needs_no_server, others_run_on_the_primary, read_only_by_default, refusals_are_the_primarys,
-        repeatable_reads_are_repeatable,
+        repeatable_reads_are_repeatable, where_the_catalog_cannot_be_read,
     ]
 }

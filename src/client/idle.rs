@@ -103,7 +103,7 @@ impl Conversation {
             }
             (Some(reader), absent) => {
                 let seen = match self.session.may_split() {
-                    _ if absent.is_some() => reader.look(&self.session, unjudged, true),
+                    _ if absent.is_some() => reader.look_first(&self.session, unjudged),
                     Ok(()) if reader.splits() => reader.look(&self.session, unjudged, true),
                     Ok(()) => Seen::Other(Reason::Off),
                     Err(reason) => Seen::Other(reason),

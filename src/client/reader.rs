@@ -12,7 +12,7 @@ use crate::net::buffer::Buffer;
 use crate::route::Reason;
 use crate::session::Session;
 use crate::session::look::Seen;
-use crate::sql::{Isolation, Modes, Why};
+use crate::sql::{Isolation, Modes, Why, Within};
 
 /// A longer batch is not kept to be run again: it goes to the primary.
 pub const KEPT: usize = 64 << 10;
@@ -68,6 +68,10 @@ pub struct Reader {
     pub begins: Option<Modes>,
     /// What the loan was cleared for is nothing but reads.
     pub all_read: bool,
+    /// What was looked at last has to do with cursors.
+    pub cursors: bool,
+    /// It is not kept, and not run twice.
+    pub once: bool,
     /// What was looked at last was judged without the database's own catalog.
     by_stock: bool,
     /// Nothing else was on its way to the client when the batch set out: what is judged of its answer waits.
@@ -89,6 +93,8 @@ impl Reader {
             last: None,
             begins: None,
             all_read: false,
+            cursors: false,
+            once: false,
             by_stock: false,
             keeps_quiet: false,
             kept: Buffer::default(),
@@ -130,14 +136,39 @@ impl Reader {
             access
         });
         (self.texts, self.by_stock) = (texts, by_stock);
+        self.cursors = matches!(seen, Seen::Within { .. });
+        self.once = false;
         seen
+    }
+
+    /// The same for a batch that may be the first of a READ ONLY transaction: one that prepares, or ends in a Flush, is
+    /// not kept, and may yet go to a standby.
+    pub fn look_first(&mut self, session: &Session, bytes: &[u8]) -> Seen {
+        let seen = self.look(session, bytes, true);
+        let read_only = session.begun_modes().is_some_and(|modes| session.is_read_only(&modes));
+        let prepares = matches!(seen, Seen::Other(Reason::DescribeOnly | Reason::Flush | Reason::Prepare));
+        if !read_only || !prepares {
+            return seen;
+        }
+        match self.look(session, bytes, false) {
+            Seen::Reads { len, begins: None } => {
+                self.once = true;
+                Seen::Reads { len, begins: None }
+            }
+            Seen::More => Seen::More,
+            _ => seen,
+        }
     }
 
     /// Where the batch goes that was looked at.
     pub fn way(&self, session: &Session, seen: Seen) -> Way {
-        let Seen::Reads { len, begins } = seen else {
-            let reason = if let Seen::Other(reason) = seen { reason } else { Reason::InTransaction };
-            return Way::Primary { loan: Loan::Whole, reason };
+        let whole = |reason| Way::Primary { loan: Loan::Whole, reason };
+        let (len, begins) = match seen {
+            Seen::Reads { len, begins } => (len, begins),
+            Seen::Within { len, within: Within::Cursor } if session.begun_modes().is_some() => (len, None),
+            Seen::Within { .. } => return whole(Reason::Text(Why::Utility)),
+            Seen::Other(reason) => return whole(reason),
+            _ => return whole(Reason::InTransaction),
         };
         // Inside a transaction a batch is never by itself: what comes later may write.
         let modes = session.begun_modes().or(begins);
@@ -150,7 +181,7 @@ impl Reader {
         let reason = match (declared, self.policy.mode) {
             // It may write all the same.
             (None, _) if self.by_stock && !session.defaults_to_read_only() => {
-                return Way::Primary { loan: Loan::Whole, reason: Reason::Text(Why::NoCatalog) };
+                return whole(Reason::Text(Why::NoCatalog));
             }
             _ if session.wishes().primary => return stay(Reason::Chosen),
             _ if serializable => return stay(Reason::Serializable),
@@ -166,7 +197,7 @@ impl Reader {
         };
         if self.split.was_refused(self.texts) {
             // What it was taken for, it is not.
-            return Way::Primary { loan: Loan::Whole, reason: Reason::Refused };
+            return whole(Reason::Refused);
         }
         let floor = self.floor(session);
         match self.find(floor) {
@@ -238,6 +269,12 @@ impl Reader {
             room.copy_from_slice(batch);
         }
         self.kept_len = batch.len();
+        self.kept_texts = self.texts;
+    }
+
+    /// One is about to that is not kept: from now on its answer is the client's.
+    pub fn keep_nothing(&mut self) {
+        self.let_go();
         self.kept_texts = self.texts;
     }
 

@@ -10,12 +10,17 @@ use super::cancel;
 use super::reader::{Loan, Reader};
 use super::relay::{Conversation, End, Stop};
 use crate::error::{Error, Kind, Side};
+use crate::route::Reason;
 use crate::server::Server;
 use crate::session::Session;
 use crate::session::hold::{self, First, Opening, Refusal};
 use crate::session::look::{Seen, batch_len};
-use crate::wire::back;
+use crate::sql::{Why, Within};
 use crate::wire::backend::TxStatus;
+use crate::wire::{back, frame};
+
+/// A statement that is no query.
+const NO_READ: Reason = Reason::Text(Why::Utility);
 
 impl Conversation {
     /// Whether the client's next frame may go to the server at hand.
@@ -38,7 +43,10 @@ impl Conversation {
 
     /// On a standby, once the batch before it is answered: in a transaction the next one may follow if it reads, too.
     fn clear_next(&mut self) -> Result<bool, Stop> {
-        if !self.session.quiet() || !self.session.in_transaction() {
+        if self.session.skips_to_sync() {
+            return Ok(self.clear_frame());
+        }
+        if !(self.session.quiet() || self.session.is_flushed()) || !self.session.in_transaction() {
             return Ok(false);
         }
         self.entry.forget_cancel();
@@ -58,13 +66,37 @@ impl Conversation {
                 Ok(true)
             }
             // What may not write in any READ ONLY transaction fails here in the same words, and a failed one runs nothing.
-            Seen::Other(reason) if self.session.fails_alike(reason) => {
-                let Some(batch) = batch_len(self.to_server.unjudged()) else { return Ok(false) };
+            Seen::Other(reason) if self.session.fails_alike(reason) => Ok(self.clear_batch()),
+            // A savepoint is no reason to stay, but for a transaction that must.
+            Seen::Within { len: batch, within } if within == Within::Cursor || !self.session.may_move() => {
+                self.session.anchor();
                 reader.loan = Loan::Standby { left: batch, shown: true };
                 Ok(true)
             }
+            Seen::Within { .. } if self.session.fails_alike(NO_READ) => Ok(self.clear_batch()),
+            Seen::Within { .. } => Err(Stop::End(End::Unfit(NO_READ))),
             Seen::Other(reason) => Err(Stop::End(End::Unfit(reason))),
         }
+    }
+
+    /// The message in front, of any length.
+    fn clear_frame(&mut self) -> bool {
+        let Ok(Some(header)) = frame::scan(self.to_server.unjudged(), self.limit) else { return false };
+        if let Some(reader) = &mut self.reader {
+            reader.all_read = false;
+            reader.loan = Loan::Standby { left: header.len, shown: true };
+        }
+        true
+    }
+
+    /// Whatever comes up to the batch's end goes to the standby at hand, once it is there.
+    fn clear_batch(&mut self) -> bool {
+        let Some(left) = batch_len(self.to_server.unjudged()) else { return false };
+        if let Some(reader) = &mut self.reader {
+            reader.all_read = false;
+            reader.loan = Loan::Standby { left, shown: true };
+        }
+        true
     }
 
     /// Whether the server's next frame may be judged: on a standby, not before the first bytes are known to be good.

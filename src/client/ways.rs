@@ -24,10 +24,16 @@ impl Client {
         let reader = reader.as_mut()?;
         let (standby, reason) = match way {
             Way::Standby { node, len, begins, reason } => {
-                reader.keep(to_server.unjudged().get(..len).unwrap_or_default());
+                match reader.once {
+                    true => reader.keep_nothing(),
+                    false => reader.keep(to_server.unjudged().get(..len).unwrap_or_default()),
+                }
+                if reader.cursors {
+                    session.anchor();
+                }
                 reader.begins = begins;
-                reader.all_read = begins.is_none();
-                reader.loan = Loan::Standby { left: len, shown: false };
+                reader.all_read = begins.is_none() && !reader.cursors;
+                reader.loan = Loan::Standby { left: len, shown: reader.once };
                 (Some(node), reason)
             }
             Way::Primary { loan, reason } => {

@@ -27,6 +27,8 @@ pub struct Absent {
     prelude: Vec<Box<[u8]>>,
     modes: Modes,
     place: Place,
+    /// Something of it lives on its server: a cursor, a named portal, a savepoint.
+    anchored: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,14 +62,18 @@ impl Session {
     pub fn begin_absent(&mut self, batch: &[u8], modes: Modes, to_client: &mut Outbox<'_>) {
         let text: Box<[u8]> = self.first_text(batch).into();
         let tag = if starts_transaction(&text) { "START TRANSACTION" } else { "BEGIN" };
-        self.absent = Some(Box::new(Absent { prelude: vec![text], modes, place: Place::Here }));
+        self.absent = Some(Box::new(Absent { prelude: vec![text], modes, place: Place::Here, anchored: false }));
         self.answer_batch(batch, tag, TxStatus::InBlock, to_client);
     }
 
     /// The same for a BEGIN that a server has answered, in front of others of its batch.
     pub fn begun_there(&mut self, batch: &[u8], modes: Modes) {
-        self.absent =
-            Some(Box::new(Absent { prelude: vec![self.first_text(batch).into()], modes, place: Place::There }));
+        self.absent = Some(Box::new(Absent {
+            prelude: vec![self.first_text(batch).into()],
+            modes,
+            place: Place::There,
+            anchored: false,
+        }));
     }
 
     /// SET TRANSACTION before the first statement; false: it is for a server.
@@ -90,7 +96,7 @@ impl Session {
 
     /// A transaction whose server was lost, for its client to end.
     pub(super) fn begin_lost(&mut self, place: Place) {
-        self.absent = Some(Box::new(Absent { prelude: Vec::new(), modes: Modes::default(), place }));
+        self.absent = Some(Box::new(Absent { prelude: Vec::new(), modes: Modes::default(), place, anchored: false }));
     }
 
     /// The server of its transaction was lost, and the client does not know it.
@@ -117,6 +123,17 @@ impl Session {
         if let Some(absent) = self.absent.as_mut().filter(|absent| absent.place != Place::There) {
             absent.place = Place::Failed;
         }
+    }
+
+    /// From now on the transaction can go on nowhere else.
+    pub fn anchor(&mut self) {
+        if let Some(absent) = &mut self.absent {
+            absent.anchored = true;
+        }
+    }
+
+    pub(super) fn is_anchored(&self) -> bool {
+        self.absent.as_ref().is_some_and(|absent| absent.anchored)
     }
 
     /// In front of the first statement; `attach`'s part.

@@ -8,7 +8,7 @@ use super::prepared::Unnamed;
 use super::{Batch, Session};
 use crate::config::PoolMode;
 use crate::route::Reason;
-use crate::sql::{Access, Isolation, Lexical, Modes, Why};
+use crate::sql::{Access, Isolation, Lexical, Modes, Why, Within};
 use crate::wire::backend::TxStatus;
 use crate::wire::frontend::{self, Named};
 use crate::wire::{cstr, frame, front};
@@ -28,6 +28,8 @@ pub enum Seen {
     Nothing { len: usize },
     /// One batch of this many bytes, proven to read. `begins`: behind a BEGIN that is its first statement.
     Reads { len: usize, begins: Option<Modes> },
+    /// One that lives with its transaction, likewise.
+    Within { len: usize, within: Within },
     /// Anything else: the primary's, and why.
     Other(Reason),
 }
@@ -45,7 +47,9 @@ impl Batched {
             // One that is only parsed stays the unnamed statement, and is no read.
             None if self.idle_control => Seen::Other(Reason::InTransaction),
             _ if more_behind => Seen::Other(Reason::Pipeline),
+            Some(Access::Begin(_)) if self.cursors => Seen::Other(Reason::Text(Why::Utility)),
             Some(Access::Begin(modes)) => Seen::Reads { len, begins: Some(modes) },
+            _ if self.cursors => Seen::Within { len, within: Within::Cursor },
             _ => Seen::Reads { len, begins: None },
         }
     }
@@ -66,6 +70,8 @@ struct Batched {
     control: Option<Access>,
     /// One of those was parsed.
     idle_control: bool,
+    /// A cursor is declared, read or closed.
+    cursors: bool,
     /// It is not run twice, whatever comes: it may prepare statements, and may only describe.
     once: bool,
     /// Named statements are parsed in it.
@@ -96,8 +102,10 @@ impl Session {
         };
         let whole = header.len <= bytes.len();
         match header.tag {
-            front::SYNC | front::TERMINATE if self.batch == Batch::Closed => Seen::Nothing { len: header.len },
-            _ if self.batch != Batch::Closed => Seen::Other(Reason::Pipeline),
+            front::SYNC if self.batch == Batch::Closed => Seen::Nothing { len: header.len },
+            front::TERMINATE => Seen::Nothing { len: header.len },
+            // Behind a Flush, all of it answered, one that is not run twice goes on.
+            _ if self.batch != Batch::Closed && (alone || !self.is_flushed()) => Seen::Other(Reason::Pipeline),
             front::QUERY if header.len > limit => Seen::Other(Reason::Large),
             front::QUERY if !whole => Seen::More,
             front::QUERY => self.look_at_query(bytes, header.len, alone, judge),
@@ -110,6 +118,8 @@ impl Session {
         let Some(text) = text else { return Seen::Other(Reason::Large) };
         match judge(text, self.lexical) {
             Access::Read if alone && bytes.len() > len => Seen::Other(Reason::Pipeline),
+            Access::Within(_) if alone && bytes.len() > len => Seen::Other(Reason::Pipeline),
+            Access::Within(within) => Seen::Within { len, within },
             Access::Read => Seen::Reads { len, begins: None },
             Access::Begin(modes) => Seen::Begin { len, modes },
             Access::End => Seen::End { len },
@@ -135,7 +145,7 @@ impl Session {
             }
             let Some(body) = rest.get(frame::HEADER..header.len) else { return Seen::More };
             at += header.len;
-            if header.tag == front::SYNC {
+            if header.tag == front::SYNC || (header.tag == front::FLUSH && batched.pauses()) {
                 let more = alone && at < bytes.len();
                 return batched.seen(at, more);
             }
@@ -155,11 +165,11 @@ impl Session {
                 let access = judge(parse.text, self.lexical);
                 if !parse.name.is_empty() {
                     so_far.names = true;
-                    return reads(access);
+                    return so_far.reads(access);
                 }
                 so_far.unnamed = Some(access);
                 so_far.idle_control |= is_control(access);
-                if is_control(access) { Ok(()) } else { reads(access) }
+                if is_control(access) { Ok(()) } else { so_far.reads(access) }
             }
             front::BIND => {
                 let names = frontend::bind(body).ok_or(Reason::Large)?;
@@ -169,14 +179,14 @@ impl Session {
                         so_far.control = Some(access);
                         Ok(())
                     }
-                    access => reads(access),
+                    access => so_far.reads(access),
                 }
             }
             front::DESCRIBE => match frontend::named(body).ok_or(Reason::Large)? {
                 Named::Portal(_) => Ok(()),
                 Named::Statement(name) => match self.statement_access(name, so_far, judge)? {
                     access if is_control(access) => Ok(()),
-                    access => reads(access),
+                    access => so_far.reads(access),
                 },
             },
             front::EXECUTE => {
@@ -253,8 +263,22 @@ impl Session {
         self.status == TxStatus::Failed || (writes && !self.may_move())
     }
 
-    /// Whether a transaction that was begun here can go on elsewhere: each of its statements has a snapshot of its own.
+    /// Whether the open batch goes on behind a Flush, and what came before was answered.
+    pub fn is_flushed(&self) -> bool {
+        self.batch == Batch::Open && self.ledger.is_empty() && !self.copy_in
+    }
+
+    /// Whether the open batch failed: what comes up to its Sync runs nowhere.
+    pub fn skips_to_sync(&self) -> bool {
+        self.batch == Batch::Failed && self.ledger.is_empty()
+    }
+
+    /// Whether a transaction that was begun here can go on elsewhere: each of its statements has a snapshot of its own, and
+    /// nothing of it lives on its server.
     pub fn may_move(&self) -> bool {
+        if self.is_anchored() {
+            return false;
+        }
         match self.begun_modes().and_then(|modes| modes.isolation) {
             Some(isolation) => matches!(isolation, Isolation::ReadCommitted | Isolation::ReadUncommitted),
             None => !self.customs.keeps_snapshots,
@@ -266,12 +290,24 @@ fn is_control(access: Access) -> bool {
     matches!(access, Access::Begin(_) | Access::End | Access::SetTransaction(_))
 }
 
-fn reads(access: Access) -> Result<(), Reason> {
-    match access {
-        Access::Read => Ok(()),
-        Access::Primary(why) => Err(Reason::Text(why)),
-        Access::Begin(_) | Access::End | Access::SetTransaction(_) => Err(Reason::InTransaction),
-        Access::Empty => Err(Reason::Off),
+impl Batched {
+    /// Whether a Flush ends what can be looked at: the rest of the batch comes when its answers were read.
+    fn pauses(&self) -> bool {
+        self.once && self.control.is_none() && !self.idle_control
+    }
+
+    fn reads(&mut self, access: Access) -> Result<(), Reason> {
+        match access {
+            Access::Read => Ok(()),
+            Access::Within(Within::Cursor) => {
+                self.cursors = true;
+                Ok(())
+            }
+            Access::Within(Within::Savepoint) => Err(Reason::Text(Why::Utility)),
+            Access::Primary(why) => Err(Reason::Text(why)),
+            Access::Begin(_) | Access::End | Access::SetTransaction(_) => Err(Reason::InTransaction),
+            Access::Empty => Err(Reason::Off),
+        }
     }
 }
 

@@ -247,6 +247,9 @@ impl Session {
                 false => Err(Error::protocol("the names of a Bind are too long")),
             };
         };
+        if !names.portal.is_empty() {
+            self.anchor();
+        }
         if names.statement.is_empty() {
             self.recall_unnamed(to_server);
             self.note_end(self.unnamed_end);

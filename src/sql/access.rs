@@ -16,6 +16,7 @@ use super::lexer::{Kind, Lexer, Lexical, Token};
 use super::modes::Modes;
 use super::query::Scan;
 use super::setting::{Reported, operands};
+use super::within::{self, Within};
 
 /// What a text asks for.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, Hash)]
@@ -30,6 +31,8 @@ pub enum Access {
     SetTransaction(Modes),
     /// COMMIT, END, ROLLBACK or ABORT, alone, of the whole transaction, and without a next one chained to it.
     End,
+    /// A statement that lives with its transaction, alone: where that may run, it may.
+    Within(Within),
     Primary(Why),
 }
 
@@ -135,6 +138,22 @@ fn judge(text: &[u8], lexical: Lexical, catalog: Option<&Catalog>) -> Result<Acc
             copy::judge(&mut scan, &mut lexer)?;
             return session_read(&scan, text, lexical);
         }
+        Verb::Cursor => {
+            if first.is_word(b"DECLARE") {
+                within::declare(&mut Scan::new(catalog)?, &mut lexer)?;
+            } else {
+                within::operands(&mut lexer)?;
+            }
+            return session_within(Within::Cursor, text, lexical);
+        }
+        Verb::Savepoint => {
+            within::operands(&mut lexer)?;
+            return session_within(Within::Savepoint, text, lexical);
+        }
+        Verb::End if first.is_word(b"ROLLBACK") && goes_back(&mut lexer) => {
+            within::operands(&mut lexer)?;
+            return session_within(Within::Savepoint, text, lexical);
+        }
         Verb::Begin => begin(first, &mut lexer).ok_or(Why::Utility)?,
         Verb::End => end(&mut lexer).ok_or(Why::Utility)?,
         Verb::Set => set_transaction(&mut lexer).ok_or(Why::Set)?,
@@ -155,19 +174,38 @@ fn session_read(scan: &Scan<'_, '_>, text: &[u8], lexical: Lexical) -> Result<Ac
     if is_read() { Ok(Access::Read) } else { Err(Why::SessionState) }
 }
 
+/// The same for one that is none: its names may be ones that the session stops at.
+fn session_within(within: Within, text: &[u8], lexical: Lexical) -> Result<Access, Why> {
+    let taint = classify(text, lexical, Reported::default()).taint;
+    if taint.is_none() { Ok(Access::Within(within)) } else { Err(Why::SessionState) }
+}
+
+/// After ROLLBACK: whether it is one TO a savepoint. The lexer stands behind TO then, and where it was if not.
+fn goes_back(rest: &mut Lexer<'_>) -> bool {
+    let mut ahead = rest.clone();
+    let _noise = passes(&mut ahead, b"WORK") || passes(&mut ahead, b"TRANSACTION");
+    let goes_back = passes(&mut ahead, b"TO");
+    if goes_back {
+        *rest = ahead;
+    }
+    goes_back
+}
+
 /// What a statement is by its first token.
 enum Verb {
     Begin,
     Copy,
+    Cursor,
     End,
     Query,
+    Savepoint,
     Set,
     Primary(Why),
 }
 
 impl Verb {
     fn of(first: Token<'_>) -> Verb {
-        const VERBS: [(&[u8], Verb); 18] = [
+        const VERBS: [(&[u8], Verb); 24] = [
             (b"SELECT", Verb::Query),
             (b"WITH", Verb::Query),
             (b"INSERT", Verb::Primary(Why::WriteKeyword)),
@@ -186,6 +224,12 @@ impl Verb {
             (b"SET", Verb::Set),
             (b"SHOW", Verb::Primary(Why::Show)),
             (b"EXPLAIN", Verb::Primary(Why::Explain)),
+            (b"DECLARE", Verb::Cursor),
+            (b"FETCH", Verb::Cursor),
+            (b"MOVE", Verb::Cursor),
+            (b"CLOSE", Verb::Cursor),
+            (b"SAVEPOINT", Verb::Savepoint),
+            (b"RELEASE", Verb::Savepoint),
         ];
         match first.kind {
             Kind::Punct if first.text == b"(" => return Verb::Query,
@@ -533,16 +577,17 @@ mod tests {
                 "CALL p()",
                 "DO $$ $$",
                 "LISTEN a",
-                "FETCH c",
-                "DECLARE c CURSOR FOR SELECT 1",
+                "FETCH c (1)",
+                "DECLARE c CURSOR WITH HOLD FOR SELECT 1",
+                "DECLARE c CURSOR WITHOUT FOR SELECT 1",
+                "DECLARE c SELECT 1",
+                "DECLARE CURSOR FOR SELECT 1",
+                "DECLARE c CURSOR FOR EXECUTE p",
                 "PREPARE p AS SELECT 1",
                 "EXECUTE p",
                 "CHECKPOINT",
                 "DISCARD ALL",
-                "SAVEPOINT a",
-                "RELEASE a",
-                "ROLLBACK TO a",
-                "ROLLBACK TO SAVEPOINT a",
+                "SAVEPOINT a(1)",
                 "COMMIT PREPARED 'x'",
                 "ROLLBACK PREPARED 'x'",
                 "PREPARE TRANSACTION 'x'",
@@ -567,6 +612,38 @@ mod tests {
                 "ALTER SYSTEM RESET ALL",
             ],
         );
+    }
+
+    #[test]
+    fn what_lives_with_its_transaction() {
+        all(
+            Access::Within(Within::Cursor),
+            &[
+                "DECLARE c CURSOR FOR SELECT 1",
+                "declare \"c\" binary insensitive no scroll cursor without hold for (table t);",
+                "FETCH c",
+                "FETCH FORWARD 10 FROM c ;",
+                "FETCH BACKWARD -1 IN \"c\"",
+                "MOVE ALL c",
+                "CLOSE c",
+                "CLOSE ALL",
+            ],
+        );
+        all(
+            Access::Within(Within::Savepoint),
+            &["SAVEPOINT a", "RELEASE a", "RELEASE SAVEPOINT a;", "ROLLBACK TO a", "ROLLBACK WORK TO SAVEPOINT a"],
+        );
+        primary(
+            Why::WriteKeyword,
+            &["DECLARE c CURSOR FOR SELECT * FROM t FOR UPDATE", "DECLARE c CURSOR FOR DELETE FROM t"],
+        );
+        primary(Why::UnknownFunction, &["DECLARE c CURSOR FOR SELECT nextval('s')"]);
+        primary(Why::TaintedRelation, &["DECLARE c CURSOR FOR TABLE bad_view"]);
+        primary(
+            Why::MultiStatement,
+            &["DECLARE c CURSOR FOR SELECT 1; SELECT 2", "FETCH c; FETCH c", "SAVEPOINT a; SELECT 1"],
+        );
+        primary(Why::SessionState, &["FETCH pg_temp", "SAVEPOINT pg_temp", "DECLARE pg_temp CURSOR FOR SELECT 1"]);
     }
 
     #[test]

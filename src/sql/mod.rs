@@ -33,6 +33,7 @@ mod stock;
 mod syntax;
 mod taint;
 mod wish;
+mod within;
 
 pub use access::{Access, Why, access};
 pub use assign::{Assign, assignments};
@@ -45,3 +46,4 @@ pub use names::fold_identifier;
 pub use setting::Reported;
 pub use taint::{Taint, Taints};
 pub use wish::{Wish, wish};
+pub use within::Within;

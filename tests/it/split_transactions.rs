@@ -1,8 +1,8 @@
 //! Transactions: READ ONLY ones on the standby for as long as it answers as the primary does, all others on the primary,
 //! and those that only their client knows of.
 
-use crate::support::reads::{Lines, Reads, Told};
-use crate::support::wire::{cancel, say};
+use crate::support::reads::{Lines, Reads, Reply, Told, reply};
+use crate::support::wire::{Frame, cancel, say};
 use crate::support::*;
 
 const SCHEMA: &str = "
@@ -126,7 +126,7 @@ async fn one_that_needs_the_primary_goes_on_there(pg: Servers) {
         ("INSERT INTO log VALUES (1)", "primary write_keyword"),
         ("CREATE TABLE no ()", "primary utility"),
         ("SAVEPOINT s", "primary utility"),
-        ("DECLARE c CURSOR FOR TABLE t", "primary utility"),
+        ("DECLARE c CURSOR WITH HOLD FOR TABLE t", "primary utility"),
         ("SET LOCAL work_mem = '9MB'", "primary set"),
         ("LOCK TABLE t IN SHARE MODE", "primary utility"),
         ("NOTIFY channel", "primary utility"),
@@ -155,18 +155,112 @@ async fn one_that_needs_the_primary_goes_on_there(pg: Servers) {
             [("BEGIN READ ONLY", ""), (COUNT, "standby"), ("SELECT 1/0", ""), (sql, ""), (COUNT, ""), ("COMMIT", "")];
         converse(&reads, "", &failed).await;
     }
+}
+
+/// A cursor is where it was declared: so is the rest of its transaction.
+async fn cursors_stay_where_they_are(pg: Servers) {
+    let reads = Reads::of(pg, SCHEMA).await;
     let cursor = [
-        ("BEGIN READ ONLY", ""),
-        (COUNT, "standby"),
-        ("DECLARE c CURSOR FOR TABLE t", "primary utility"),
         ("FETCH 3 FROM c", ""),
         ("SAVEPOINT s", ""),
         ("SELECT 1/0", ""),
         ("ROLLBACK TO s", ""),
-        ("FETCH 3 FROM c", ""),
+        ("MOVE 2 IN c", ""),
+        ("FETCH BACKWARD 1 FROM c", ""),
+        (COUNT, ""),
+        ("CLOSE c", ""),
+        ("FETCH c", ""),
         ("COMMIT", ""),
+        (COUNT, "standby"),
     ];
-    converse(&reads, "", &cursor).await;
+    let declare = "DECLARE c SCROLL CURSOR FOR SELECT n FROM t ORDER BY n";
+    for begin in ["BEGIN READ ONLY", "BEGIN READ ONLY ISOLATION LEVEL REPEATABLE READ"] {
+        let first = [(begin, ""), (declare, "standby declared_read_only")];
+        converse(&reads, "", &[&first[..], &cursor].concat()).await;
+        let later = [(begin, ""), (COUNT, "standby declared_read_only"), (declare, "")];
+        converse(&reads, "", &[&later[..], &cursor].concat()).await;
+    }
+    for (begin, place) in [("BEGIN", "primary"), ("BEGIN READ ONLY; SELECT 1", "")] {
+        converse(&reads, "", &[(begin, ANY), (declare, place), ("FETCH c", ""), ("COMMIT", "")]).await;
+    }
+    converse(&reads, "", &[(declare, "primary utility"), ("FETCH c", "primary utility")]).await;
+}
+
+/// At a statement that needs the primary it fails, as one that keeps its snapshot does, and is begun there the next time.
+async fn a_cursor_does_not_move(pg: Servers) {
+    let reads = Reads::of(pg, SCHEMA).await;
+    for in_a_portal in [false, true] {
+        let mut client = reads.client().await;
+        client.settle().await;
+        let first = format!("SELECT n FROM t /* {in_a_portal} */");
+        let declare = format!("DECLARE c CURSOR FOR {first}");
+        for place in ["standby declared_read_only", "primary refused_before"] {
+            client.query("BEGIN READ ONLY").await;
+            let reply = if in_a_portal {
+                let portal = [say::parse("", &first), say::bind("p", "", &[]), say::execute("p", 3), say::sync()];
+                client.ask(&portal).await
+            } else {
+                client.query(&declare).await
+            };
+            assert_eq!(reply.place, place);
+            let reply = client.query("SELECT pg_is_in_recovery()").await.answer;
+            let expected = if place.starts_with("standby") { "E(40001 " } else { "T D(f) C(SELECT 1) Z(T)" };
+            assert!(reply.starts_with(expected), "{reply}");
+            client.query("ROLLBACK").await;
+        }
+    }
+}
+
+/// asyncpg, and whoever prepares before it runs: the first batch of a READ ONLY transaction may end in a Flush, or run nothing.
+async fn one_that_begins_by_preparing(pg: Servers) {
+    let reads = Reads::of(pg, SCHEMA).await;
+    let prepare = |end: &[u8]| [say::parse("s", COUNT), say::describe(b'S', "s"), end.to_vec()].concat();
+    let run = [say::bind("", "s", &[]), say::execute("", 0), say::sync()].concat();
+    for flush in [true, false] {
+        let mut client = reads.client().await;
+        client.settle().await;
+        client.query("BEGIN READ ONLY").await;
+        let end = if flush { say::flush() } else { say::sync() };
+        client.0.send(&prepare(&end)).await;
+        let described = until(&mut client, if flush { b'T' } else { b'Z' }).await;
+        assert_eq!(described, told("standby declared_read_only", if flush { "1 t T" } else { "1 t T Z(T)" }));
+        assert_eq!(client.ask(&[run.clone()]).await, told("", "2 D(10) C(SELECT 1) Z(T)"));
+        assert_eq!(
+            client.query("SELECT pg_is_in_recovery()").await,
+            told("primary per_node", "T D(f) C(SELECT 1) Z(T)")
+        );
+        assert_eq!(client.ask(&[run.clone()]).await, told("", "2 D(10) C(SELECT 1) Z(T)"));
+        assert_eq!(client.query("COMMIT").await.answer, "C(COMMIT) Z(I)");
+        // Now it is known, and outside of transactions, too.
+        assert_eq!(client.ask(&[run.clone()]).await, told("standby select", "2 D(10) C(SELECT 1) Z(I)"));
+    }
+    for (end, answer) in [(say::flush(), "1 t T 1 t T Z(T)"), (say::sync(), "1 t T Z(T)")] {
+        let mut client = reads.client().await;
+        client.settle().await;
+        client.query("BEGIN READ ONLY").await;
+        let second = [say::parse("w", "SELECT pg_is_in_recovery()"), say::describe(b'S', "w"), say::sync()].concat();
+        client.0.send(&[prepare(&end), second].concat()).await;
+        assert_eq!(client.reply().await.answer, answer);
+        if answer.len() < 12 {
+            assert_eq!(client.reply().await.answer, answer);
+        }
+        assert_eq!(client.ask(&[run.clone()]).await.answer, "2 D(10) C(SELECT 1) Z(T)");
+        let other = [say::bind("", "w", &[]), say::execute("", 0), say::sync()].concat();
+        assert_eq!(client.ask(&[other]).await.answer, "2 D(f) C(SELECT 1) Z(T)");
+        client.query("COMMIT").await;
+    }
+}
+
+async fn until(client: &mut Told, tag: u8) -> Reply {
+    let mut frames = Vec::new();
+    while frames.last().is_none_or(|frame: &Frame| frame.tag != tag) {
+        frames.push(client.0.frame().await.expect("an answer"));
+    }
+    reply(&frames)
+}
+
+fn told(place: &str, answer: &str) -> Reply {
+    Reply { place: place.to_owned(), answer: answer.to_owned() }
 }
 
 /// A REPEATABLE READ one keeps its snapshot: it fails as one that cannot be serialized, and is begun on the primary then.
@@ -341,9 +435,9 @@ async fn begin_is_sent_at_once_where_that_is_asked_for(pg: Servers) {
 }
 
 tests! {
-    on both: [in_the_extended_protocol, one_that_needs_the_primary_goes_on_there, read_only_in_every_spelling],
+    on both: [cursors_stay_where_they_are, one_that_begins_by_preparing, in_the_extended_protocol, one_that_needs_the_primary_goes_on_there, read_only_in_every_spelling],
     on 15: [
-        a_snapshot_does_not_move, begin_is_sent_at_once_where_that_is_asked_for, one_that_never_began_may_not_idle_for_ever,
+        a_cursor_does_not_move, a_snapshot_does_not_move, begin_is_sent_at_once_where_that_is_asked_for, one_that_never_began_may_not_idle_for_ever,
         one_that_never_began_needs_no_server, others_run_on_the_primary, read_only_by_default, refusals_are_the_primarys,
         repeatable_reads_are_repeatable, where_the_catalog_cannot_be_read,
     ]

@@ -84,6 +84,7 @@ fn agrees(ours: Access, tree: &Verdict) -> bool {
         (Access::Primary(_), _) | (Access::Empty, Verdict::Nothing) | (Access::End, Verdict::Ends) => true,
         (Access::Begin(ours), Verdict::Begins(tree)) => ours == *tree,
         (Access::SetTransaction(ours), Verdict::SetsTransaction(tree)) => ours == *tree,
+        (Access::Within(ours), Verdict::Within(tree)) => ours == *tree,
         _ => false,
     }
 }

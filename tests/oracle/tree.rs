@@ -3,7 +3,7 @@
 
 use std::collections::HashSet;
 
-use pgweir::sql::{Isolation, Modes};
+use pgweir::sql::{Isolation, Modes, Within};
 use serde_json::Value;
 use tokio_postgres::Client;
 
@@ -14,6 +14,7 @@ pub enum Verdict {
     Begins(Modes),
     SetsTransaction(Modes),
     Ends,
+    Within(Within),
     /// Something else than a query or COPY … TO STDOUT.
     Statement(#[allow(dead_code, reason = "printed")] String),
     Several,
@@ -42,6 +43,10 @@ pub fn verdict(text: &str, names: &Names) -> Option<Verdict> {
     Some(match kind.as_str() {
         "SelectStmt" => offence(only, names).unwrap_or(Verdict::Reads),
         "CopyStmt" if goes_to_client(node) => copy_offence(node, names).unwrap_or(Verdict::Reads),
+        "DeclareCursorStmt" if node["options"].as_i64().is_some_and(|options| options & HOLD == 0) => {
+            offence(&node["query"], names).unwrap_or(Verdict::Within(Within::Cursor))
+        }
+        "FetchStmt" | "ClosePortalStmt" => Verdict::Within(Within::Cursor),
         "TransactionStmt" => transaction(node),
         "VariableSetStmt" if node["name"] == "TRANSACTION" => Verdict::SetsTransaction(modes(&node["args"])),
         kind => Verdict::Statement(kind.to_owned()),
@@ -126,11 +131,15 @@ fn names_own_setting(arguments: &Value) -> bool {
     constant.as_str().is_some_and(|name| name.contains('.'))
 }
 
-/// TransactionStmtKind: BEGIN 1, START 2, COMMIT 3, ROLLBACK 4.
+/// CURSOR_OPT_HOLD.
+const HOLD: i64 = 0x20;
+
+/// TransactionStmtKind: BEGIN 1, START 2, COMMIT 3, ROLLBACK 4, SAVEPOINT 5, RELEASE 6, ROLLBACK TO 7.
 fn transaction(node: &Value) -> Verdict {
     match node["kind"].as_i64() {
         Some(1 | 2) => Verdict::Begins(modes(&node["options"])),
         Some(3 | 4) if node["chain"] == false => Verdict::Ends,
+        Some(5..=7) => Verdict::Within(Within::Savepoint),
         _ => Verdict::Statement("TransactionStmt".to_owned()),
     }
 }

@@ -1,7 +1,11 @@
 //! SIGHUP takes a whole file or nothing of it; `check` says the same beforehand.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use crate::support::proxy::{Signal, backend, connect, value};
-use crate::support::tool::pgweir;
+use crate::support::servers::bin15;
+use crate::support::tool::{pgweir, run};
 use crate::support::*;
 
 async fn limits_change_under_clients(pg: Servers) {
@@ -126,9 +130,48 @@ async fn check_says_what_is_wrong(pg: Servers) {
     assert!(!said.success && said.err.contains("userlist.txt:2"), "{said:?}");
 }
 
+/// New clients and lasting ones, over reloads of every kind. Each has a thread of its own: a login waits for a server where
+/// a reload has made the pool anew, and must not stop those who have the servers.
+async fn twenty_reloads_fail_no_transaction(pg: Servers) {
+    let setup = |n: usize| {
+        let global = format!("default_pool_size = {}\nserver_lifetime = '{}s'", 3 + n % 4, 60 + n);
+        let recycled = if n.is_multiple_of(2) { "" } else { "connect_query = 'SELECT 1'" };
+        Setup::new(&pg).global(&global).database("test1", recycled).database("other", &format!("pool_size = {}", 1 + n))
+    };
+    let mut proxy = setup(0).start().await;
+    let script = proxy.dir.join("script.sql");
+    std::fs::write(&script, "BEGIN;\nSELECT 1;\nSELECT pg_backend_pid();\nEND;\n").expect("it is written");
+    let running = Arc::new(AtomicBool::new(true));
+    let bench = |mode: &'static [&'static str]| {
+        let (running, password, port) = (Arc::clone(&running), pg.password.clone(), proxy.port.to_string());
+        let script = script.clone();
+        tokio::spawn(async move {
+            let mut rounds = 0;
+            while running.load(Ordering::Relaxed) || rounds == 0 {
+                let mut command = std::process::Command::new(bin15().program("pgbench"));
+                command.args(["-n", "-h", "127.0.0.1", "-p", &port, "-U", "app", "-c", "6", "-j", "6", "-t", "50"]);
+                command.arg("-f").arg(&script).args(mode).arg("test1").env("PGPASSWORD", &password);
+                let said = run(command).await;
+                assert!(said.success && said.out.contains("number of failed transactions: 0"), "{said:?}");
+                rounds += 1;
+            }
+            rounds
+        })
+    };
+    let rounds = [bench(&["-M", "prepared"]), bench(&["-C"])];
+    for n in 1..=20 {
+        proxy.reload(setup(n)).await;
+    }
+    running.store(false, Ordering::Relaxed);
+    for round in rounds {
+        assert!(soon("pgbench ends", round).await.expect("no transaction fails") > 0);
+    }
+}
+
 tests! {
     on both: [],
     on 15: [
+        twenty_reloads_fail_no_transaction,
         a_bad_file_changes_nothing, a_changed_database_takes_its_clients_along,
         a_changed_database_takes_those_who_wait_along,
         a_removed_database_sends_its_clients_off, check_says_what_is_wrong, limits_change_under_clients,

@@ -3,6 +3,7 @@
 use tokio::io::AsyncReadExt;
 
 use super::House;
+use crate::config::Global;
 use crate::error::Error;
 use crate::net::ends::Ends;
 use crate::net::proxy_protocol::{self, Found, Header};
@@ -11,9 +12,7 @@ use crate::net::stream::Stream;
 /// The ends that hold: the socket's own, or what the header names that a sender in `proxy_protocol_from` begins with.
 /// Reads no byte behind the header. None: the connection ended before it was whole, as a health check's does.
 pub async fn ends(house: &House, stream: &mut Stream, ends: Ends) -> Result<Option<Ends>, Error> {
-    let Ends::Tcp { from, .. } = ends else { return Ok(Some(ends)) };
-    let trusted = &house.backends.ground().config;
-    if !trusted.global.proxy_protocol_from.iter().any(|network| network.contains(from.ip())) {
+    if !is_trusted(&house.backends.ground().config.global, &ends) {
         return Ok(Some(ends));
     }
     let mut header = Vec::new();
@@ -30,4 +29,12 @@ pub async fn ends(house: &House, stream: &mut Stream, ends: Ends) -> Result<Opti
             }
         }
     }
+}
+
+/// Whether a header must come.
+fn is_trusted(global: &Global, ends: &Ends) -> bool {
+    let Ends::Tcp { from, to } = ends else { return false };
+    let at = &global.proxy_protocol_on;
+    let here = at.is_empty() || at.iter().any(|network| network.contains(to.ip()));
+    here && global.proxy_protocol_from.iter().any(|network| network.contains(from.ip()))
 }

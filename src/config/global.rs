@@ -22,6 +22,7 @@ pub(crate) fn global(reader: &mut Reader<'_>, row: &Row) -> Global {
         so_reuseport: row.boolean("so_reuseport"),
         peer_id: small("peer_id"),
         proxy_protocol_from: row.networks("proxy_protocol_from"),
+        proxy_protocol_on: row.networks("proxy_protocol_on"),
         workers: number("workers"),
         auth_type: word(row, "auth_type", AuthType::from_word).unwrap_or(AuthType::Md5),
         auth_file: row.path("auth_file"),

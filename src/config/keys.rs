@@ -267,6 +267,8 @@ const GLOBAL: &[Key] = &[
     key("peer_id", count(16_383), Is("0"), Restart, "This process among [peers]. 0: it has none."),
     key("proxy_protocol_from", Networks, Is("[]"), Taken,
         "Networks whose PROXY protocol header is believed, and required. Empty: none."),
+    key("proxy_protocol_on", Networks, Is("[]"), Taken,
+        "Addresses of ours where it is: of those that listen_addr stands for. Empty: all."),
     key("workers", count(1024), Is("0"), Restart, "Runtime threads. 0: as many as there are cores."),
 
     key("auth_type", Choice(AuthType::WORDS), Is("\"md5\""), Taken,
@@ -568,6 +570,7 @@ mod tests {
             "failover_error",
             "topology_state_file",
             "proxy_protocol_from",
+            "proxy_protocol_on",
             "failover_hold",
             "max_held_clients",
             "max_held_bytes",

@@ -102,6 +102,8 @@ pub struct Global {
     pub peer_id: u32,
     /// Whose PROXY protocol header is believed, and required.
     pub proxy_protocol_from: Vec<Network>,
+    /// Only at these addresses of ours; none: at all.
+    pub proxy_protocol_on: Vec<Network>,
     pub workers: usize,
 
     pub auth_type: AuthType,
@@ -712,6 +714,11 @@ mod tests {
         refused(
             &database("servers = ['h:1']\nauth_dbname = 'gone'"),
             &[&format!("5: databases.app.auth_dbname: {gone}")],
+        );
+        refused(
+            &global("auth_type = 'pam'"),
+            &["3: pgweir.auth_type: expected one of any, cert, hba, md5, plain, scram-sha-256, trust; found \"pam\"; \
+               LDAP, PAM and GSSAPI are not spoken"],
         );
         refused(&global("auth_type = 'hba'"), &["1: pgweir.auth_hba_file: expected a file: auth_type is hba"]);
         sound(&global("auth_type = 'plain'\npool_mode = 'statement'\nmin_pool_size = 50\ndefault_pool_size = 0"));

@@ -163,6 +163,7 @@ impl<'a> Reader<'a> {
                     _ if expanded != entry.value => "; found what the environment gave".to_owned(),
                     _ => format!("; found {}", refusal.found),
                 };
+                let found = found + unspoken(key, &expanded);
                 self.problem(refusal.line.unwrap_or(entry.line), at, refusal.expected + &found);
                 None
             }
@@ -223,6 +224,16 @@ impl<'a> Reader<'a> {
             rest = after;
         }
         Ok(out + rest)
+    }
+}
+
+/// What PgBouncer has for `auth_type` and we have not: nobody shall look for a slip of the pen.
+fn unspoken(key: &Key, written: &Written) -> &'static str {
+    match written {
+        Written::Text(word) if key.name == "auth_type" && matches!(word.as_str(), "gss" | "ldap" | "pam") => {
+            "; LDAP, PAM and GSSAPI are not spoken"
+        }
+        _ => "",
     }
 }
 

@@ -94,6 +94,22 @@ async fn a_header_from_elsewhere_is_not_believed(pg: Servers) {
     assert_eq!(Wire::login(&proxy).await.query("SELECT 1").await, "T D(1) C(SELECT 1) Z(I)");
 }
 
+/// Two addresses, and a header at one of them only.
+async fn a_listener_without_headers(pg: Servers) {
+    let lines = "listen_addr = ['127.0.0.1', '127.0.0.2']\nproxy_protocol_from = ['127.0.0.0/8']\nproxy_protocol_on = ['127.0.0.2']";
+    let proxy = Setup::new(&pg).global(lines).start().await;
+    assert_eq!(Wire::login(&proxy).await.query("SELECT 1").await, "T D(1) C(SELECT 1) Z(I)");
+    let stream = tokio::net::TcpStream::connect(("127.0.0.2", proxy.port)).await.expect("it listens there");
+    let mut wire = Wire::over(stream);
+    wire.send(&[V1, &hello("app")].concat()).await;
+    wire.greet().await;
+    proxy.wait_for_log("address=10.9.8.7:4242").await;
+    let stream = tokio::net::TcpStream::connect(("127.0.0.2", proxy.port)).await.expect("it listens there");
+    let mut without = Wire::over(stream);
+    without.send(&hello("app")).await;
+    assert_eq!(without.frame().await, None);
+}
+
 async fn a_cancel_behind_a_header(pg: Servers) {
     let proxy = setup(&pg).start().await;
     let direct = pg.direct("test1").await;
@@ -113,6 +129,7 @@ tests! {
     on both: [],
     on 15: [
         a_cancel_behind_a_header, a_header_from_elsewhere_is_not_believed, a_header_in_pieces,
+        a_listener_without_headers,
         a_proxy_that_speaks_for_itself, the_client_that_it_names, without_a_header_nobody_comes_in,
     ]
 }

@@ -86,6 +86,11 @@ impl Wire {
     pub async fn open(port: u16) -> Wire {
         let stream = TcpStream::connect(("127.0.0.1", port)).await.expect("pgweir accepts");
         stream.set_nodelay(true).expect("a live socket");
+        Wire::over(stream)
+    }
+
+    /// One that is open already.
+    pub fn over(stream: TcpStream) -> Wire {
         Wire { stream, read: Vec::new(), key: None, greeting: Vec::new() }
     }
 

@@ -64,10 +64,16 @@ async fn a_client_goes_from_worker_to_worker(pg: Servers) {
     let server = backend(&client).await;
     for turn in 0..MOVES {
         calls[turn % 2].store(1, Ordering::Relaxed);
-        let answer: i32 = client.query_one(&statement, &[&(turn as i32)]).await.expect("an answer").get(0);
-        assert_eq!(answer, turn as i32 + 1);
-        assert_eq!(calls[turn % 2].load(Ordering::Relaxed), 0, "the call was answered");
-        assert_eq!(backend(&client).await, server, "there is one server");
+        // A query that comes before the end of the last one was seen belongs to the same stay; a later one does not.
+        for asked in 0.. {
+            assert!(asked < 100, "the call was not answered");
+            let answer: i32 = client.query_one(&statement, &[&(turn as i32)]).await.expect("an answer").get(0);
+            assert_eq!(answer, turn as i32 + 1);
+            assert_eq!(backend(&client).await, server, "there is one server");
+            if calls[turn % 2].load(Ordering::Relaxed) == 0 {
+                break;
+            }
+        }
     }
     drop(client);
     let _ = driven.await;

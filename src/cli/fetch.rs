@@ -103,7 +103,12 @@ fn plan(url: &str) -> Result<Plan, String> {
     let tls = Connector::build(&global.server_tls).map_err(|fault| fault.to_string())?;
     let host = url.host_str().unwrap_or("localhost").to_owned();
     Ok(Plan {
-        route: Route { address: Address::Tcp { host, port: url.port().unwrap_or(5432) }, tls, global },
+        route: Route {
+            address: Address::Tcp { host, port: url.port().unwrap_or(5432) },
+            tls,
+            global,
+            names: Arc::default(),
+        },
         database: if database.is_empty() { user.clone() } else { database },
         credentials: Arc::new(Credentials::new(&user, Secret::parse(&password))),
         parameters: Vec::new(),

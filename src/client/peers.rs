@@ -12,13 +12,18 @@ use tokio::sync::Semaphore;
 
 use crate::config::{Config, Peer};
 use crate::server::connect::{self, Route};
+use crate::server::names::Names;
 
 /// The lowest bits of a key's last byte: how often a request with it may go on.
 const TTL: u8 = 0x03;
 
-/// How many requests may be on their way to each.
+/// How each is reached.
 #[derive(Default)]
-pub struct Peers(Mutex<HashMap<u32, (usize, Arc<Semaphore>)>>);
+pub struct Peers {
+    /// How many requests may be on their way to each.
+    ways: Mutex<HashMap<u32, (usize, Arc<Semaphore>)>>,
+    names: Arc<Names>,
+}
 
 /// Writes this process's number into the first part of a key; 0 leaves it as it is.
 pub fn sign_pid(id: u32, pid: i32) -> i32 {
@@ -70,7 +75,8 @@ impl Peers {
             return tracing::warn!(peer = id, "failed to forward cancel request because its TTL was exhausted");
         };
         let way = self.way(id, peer, config);
-        let route = Route { address: peer.address.clone(), tls: None, global: Arc::new(config.global.clone()) };
+        let (global, names) = (Arc::new(config.global.clone()), Arc::clone(&self.names));
+        let route = Route { address: peer.address.clone(), tls: None, global, names };
         let forward = async {
             let _place = way.acquire().await;
             connect::cancel(&route, pid, &secret).await
@@ -91,7 +97,7 @@ impl Peers {
             0 => Semaphore::MAX_PERMITS,
             size => size,
         };
-        let mut ways = self.0.lock();
+        let mut ways = self.ways.lock();
         let way = ways.entry(id).or_insert_with(|| (size, Arc::new(Semaphore::new(size))));
         if way.0 != size {
             // Those who are under way keep the old one.

@@ -26,6 +26,7 @@ use crate::pool::{Caps, Gauge, Pool};
 use crate::server::Server;
 use crate::server::connect::Route;
 use crate::server::login::Credentials;
+use crate::server::names::Names;
 use crate::server::roll::Roll;
 use crate::stats::Stats;
 
@@ -169,7 +170,7 @@ impl Backends {
             database: name.to_owned(),
             dbname: database.dbname.clone().unwrap_or_else(|| name.to_owned()),
             credentials: Arc::new(Credentials::new(user, secret(ground, database, user))),
-            recipe: RwLock::new(Arc::new(recipe(ground, database))),
+            recipe: RwLock::new(Arc::new(recipe(ground, database, &self.sight.names))),
             cluster: cluster.clone(),
             reported: watch::Sender::new(None),
             all: Weak::clone(&self.me),
@@ -216,7 +217,7 @@ impl Backends {
         let cluster = found.clone().unwrap_or_else(|| watch.cluster(&self.sight));
         watch.offer(&cluster, name, database);
         if found.is_none() {
-            watch.start(&cluster, &ground.userlist, routes(ground, database));
+            watch.start(&cluster, &ground.userlist, routes(ground, database, &self.sight.names));
             // One made from a config that a reload has just replaced serves its caller only.
             if self.is_current(ground) {
                 clusters.push((watch, Arc::clone(&cluster)));
@@ -284,7 +285,7 @@ impl Backends {
             let before = old.config.database(name);
             match ground.config.database(name) {
                 Some(now) if before.is_some_and(|before| !redefined(name, (&old, before), (&ground, now), user)) => {
-                    *backed.backend.recipe.write() = Arc::new(recipe(&ground, now));
+                    *backed.backend.recipe.write() = Arc::new(recipe(&ground, now, &self.sight.names));
                     addresses(now).into_iter().for_each(|address| {
                         self.caps(&ground, name, now, user, address);
                     });
@@ -350,19 +351,20 @@ pub(super) fn addresses(database: &Database) -> Vec<&Address> {
     }
 }
 
-pub(super) fn routes(ground: &Ground, database: &Database) -> Vec<Route> {
+pub(super) fn routes(ground: &Ground, database: &Database, names: &Arc<Names>) -> Vec<Route> {
     let global: Arc<Global> = Arc::new(ground.config.global.clone());
     let route = |address: &Address| Route {
         address: address.clone(),
         tls: ground.server_tls.clone(),
         global: Arc::clone(&global),
+        names: Arc::clone(names),
     };
     addresses(database).into_iter().map(route).collect()
 }
 
-fn recipe(ground: &Ground, database: &Database) -> Recipe {
+fn recipe(ground: &Ground, database: &Database, names: &Arc<Names>) -> Recipe {
     Recipe {
-        routes: routes(ground, database),
+        routes: routes(ground, database, names),
         parameters: database.server_parameters.clone(),
         connect_query: database.connect_query.clone(),
         max_prepared_statements: ground.config.global.max_prepared_statements,

@@ -219,7 +219,7 @@ impl Backends {
         let secret = ground.userlist.secret(asker).cloned().unwrap_or(Secret::Missing);
         let parameters = [("application_name", "pgweir auth_query"), ("search_path", "pg_catalog")];
         let recipe = Recipe {
-            routes: backends::routes(ground, database),
+            routes: backends::routes(ground, database, &self.sight.names),
             parameters: parameters.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec(),
             connect_query: None,
             max_prepared_statements: 0,

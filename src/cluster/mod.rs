@@ -33,6 +33,7 @@ use crate::pool::Pool;
 use crate::pool::core::Serving;
 use crate::route::fit::Unfit;
 use crate::route::topology::{Node, Role, Topology};
+use crate::server::names::Names;
 use crate::server::{Server, Standing};
 use decide::Seen;
 use judge::{Judge, Look};
@@ -78,6 +79,7 @@ pub struct Sight {
     pub clock: Clock,
     pub books: Arc<Books>,
     pub state: Arc<State>,
+    pub names: Arc<Names>,
     /// Some database's reads are split.
     pub splits: Arc<AtomicBool>,
 }
@@ -151,6 +153,11 @@ impl Cluster {
     /// Told to connections: what is known of their server.
     fn standing(&self, node: usize) -> Arc<Standing> {
         self.standing.get(node).map(Arc::clone).unwrap_or_default()
+    }
+
+    /// Nobody is primary, as far as is known: new work is held. Takes no lock.
+    pub fn is_headless(&self) -> bool {
+        !self.sampler.has_primary()
     }
 
     /// Bytes of WAL that this standby has not replayed, by the last answers.

@@ -99,6 +99,11 @@ impl Sampler {
         self.clock
     }
 
+    /// Whether there is a primary. Takes no lock.
+    pub fn has_primary(&self) -> bool {
+        self.primary.load(Ordering::SeqCst) != NOBODY
+    }
+
     /// As of when the node is complete; 0: not known.
     pub fn fresh(&self, node: usize) -> u64 {
         self.nodes.get(node).map_or(0, |figures| figures.fresh.load(Ordering::SeqCst))

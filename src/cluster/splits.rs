@@ -52,7 +52,7 @@ impl Backends {
         }
         let plans = watched::Watch::of(&ground.config, name, database)?.plans(
             &ground.userlist,
-            routes(ground, database),
+            routes(ground, database, &self.sight.names),
             dbname,
         )?;
         let topology = cluster.subscribe();

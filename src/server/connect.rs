@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::{TcpStream, UnixStream};
+use tokio::task::JoinSet;
 
+use super::names::{Names, Ttl};
 use crate::config::{Address, Global, SslMode};
 use crate::error::{Error, Kind, Side};
 use crate::net::listen;
@@ -15,6 +17,9 @@ use crate::net::talk::Talk;
 use crate::net::tls::Connector;
 use crate::wire::encode;
 
+/// From one address of a name to the next: within the shortest deadline (`probe_timeout`) several are tried.
+const STAGGER: Duration = Duration::from_millis(50);
+
 /// How a server is reached.
 #[derive(Clone)]
 pub struct Route {
@@ -22,6 +27,7 @@ pub struct Route {
     /// None: sslmode disable.
     pub tls: Option<Connector>,
     pub global: Arc<Global>,
+    pub names: Arc<Names>,
 }
 
 impl std::fmt::Debug for Route {
@@ -68,7 +74,7 @@ impl Route {
                     Ok(Connected { stream: Stream::Unix(stream), end_point: None })
                 }
                 Address::Tcp { host, port } => {
-                    let tcp = dial(host, *port).await?;
+                    let tcp = self.dial(host, *port).await?;
                     listen::tune(&tcp, &self.global)?;
                     self.encrypt(tcp, host, attempt).await
                 }
@@ -77,6 +83,16 @@ impl Route {
         within(limit, connecting).await.map_err(|error| {
             Error::new(Kind::ServerGone, Side::Server).because(format_args!("{}: {error}", self.address))
         })
+    }
+
+    /// All addresses of a name, until one answers.
+    async fn dial(&self, host: &str, port: u16) -> io::Result<TcpStream> {
+        let found = self.names.find(host, Ttl::of(&self.global)).await?;
+        let dialled = first_of(found.iter().map(|address| SocketAddr::new(*address, port))).await;
+        if dialled.is_err() {
+            self.names.doubt(host);
+        }
+        dialled
     }
 
     async fn encrypt(&self, tcp: TcpStream, host: &str, attempt: Attempt) -> io::Result<Connected> {
@@ -102,18 +118,26 @@ impl Route {
     }
 }
 
-/// All addresses of a name, until one answers.
-async fn dial(host: &str, port: u16) -> io::Result<TcpStream> {
-    let bare = host.trim_start_matches('[').trim_end_matches(']');
-    let found: Vec<SocketAddr> = tokio::net::lookup_host((bare, port)).await?.collect();
+/// Each address is tried a moment after the one before it, or when that has failed; the first that answers is taken.
+async fn first_of(addresses: impl ExactSizeIterator<Item = SocketAddr>) -> io::Result<TcpStream> {
+    let mut left = addresses;
+    let mut attempts = JoinSet::new();
     let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
-    for addr in found {
-        match TcpStream::connect(addr).await {
-            Ok(tcp) => return Ok(tcp),
-            Err(error) => last = error,
+    loop {
+        match left.next() {
+            Some(address) => drop(attempts.spawn(TcpStream::connect(address))),
+            None if attempts.is_empty() => return Err(last),
+            None => {}
+        }
+        tokio::select! {
+            Some(done) = attempts.join_next() => match done {
+                Ok(Ok(tcp)) => return Ok(tcp),
+                Ok(Err(error)) => last = error,
+                Err(error) => last = io::Error::other(error),
+            },
+            () = tokio::time::sleep(STAGGER), if left.len() > 0 => {}
         }
     }
-    Err(last)
 }
 
 async fn within<T>(limit: Duration, work: impl Future<Output = io::Result<T>>) -> io::Result<T> {
@@ -148,5 +172,38 @@ async fn send_cancel(connected: Connected, pid: i32, secret: &[u8]) -> Result<()
         // The server answers nothing and closes once the signal is out.
         Err(_) => Ok(()),
         Ok(_) => Err(Error::desync("an answer to a cancel request")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn all_addresses_are_tried() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let open = listener.local_addr().expect("bound");
+        let closed = SocketAddr::from(([127, 0, 0, 2], open.port()));
+        let tcp = first_of([closed, open].into_iter()).await.expect("one of them answers");
+        assert_eq!(tcp.peer_addr().ok(), Some(open));
+        assert!(first_of([closed, closed].into_iter()).await.is_err());
+        assert!(first_of([].into_iter()).await.is_err());
+    }
+
+    /// Nothing refuses and nothing answers there: a backlog that is full.
+    #[tokio::test]
+    async fn an_address_that_is_silent_does_not_hold_up_the_next_one() {
+        let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
+        socket.bind(([127, 0, 0, 1], 0).into()).expect("a port");
+        let full = socket.listen(0).expect("it listens");
+        let silent = full.local_addr().expect("bound");
+        let mut crowd = Vec::new();
+        while let Ok(Ok(one)) = tokio::time::timeout(Duration::from_millis(300), TcpStream::connect(silent)).await {
+            crowd.push(one);
+        }
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let open = listener.local_addr().expect("bound");
+        let tcp = first_of([silent, open].into_iter()).await.expect("one of them answers");
+        assert_eq!(tcp.peer_addr().ok(), Some(open));
     }
 }

@@ -12,6 +12,7 @@ use tokio::sync::Notify;
 pub mod cleanup;
 pub mod connect;
 pub mod login;
+pub mod names;
 pub mod roll;
 
 use crate::net::stream::Stream;

@@ -306,6 +306,7 @@ pub mod room {
             address: node.listed.address.clone(),
             tls: None,
             global: Arc::clone(&global),
+            names: Arc::default(),
         };
         let recipe = Recipe {
             routes: cluster.topology().nodes.iter().map(route).collect(),

@@ -40,6 +40,7 @@ pub fn plan(port: u16, password: &str, database: &str) -> Plan {
         address: Address::Tcp { host: "127.0.0.1".to_owned(), port },
         tls: None,
         global: Arc::new(parsed.config.global),
+        names: Arc::default(),
     };
     Plan {
         route,

@@ -106,6 +106,10 @@ kinds! {
     DatabaseRemoved: "57P01" FATAL "database_removed" "database removed";
     DuplicateStatement: "42P05" ERROR "duplicate_statement" "prepared statement \"{}\" already exists";
     FailedTransaction: "25P02" ERROR "failed_transaction" "current transaction is aborted, commands ignored until end of transaction block";
+    /// There is no primary, and `failover_hold` is over.
+    FailoverHold: "57P03" FATAL "failover_hold" "failover_hold: no server of this database is a primary";
+    HeldBytes: "57P03" ERROR "max_held_bytes" "no server of this database is a primary, and those who wait for one have sent enough (max_held_bytes)";
+    HeldClients: "57P03" ERROR "max_held_clients" "no server of this database is a primary, and enough clients wait for one (max_held_clients)";
     IdleTransaction: "25P03" FATAL "idle_transaction_timeout" "idle transaction timeout";
     Internal: "XX000" FATAL "internal" "bouncer config error";
     MaxClients: "53300" FATAL "max_client_conn" "no more connections allowed (max_client_conn)";

@@ -10,6 +10,7 @@ use tokio::sync::watch;
 
 use super::elders::Elders;
 use super::entry::Entries;
+use super::held::{Bounds, Held, Hold};
 use super::interner::Interner;
 use super::peers::Peers;
 use super::timeouts::Timeouts;
@@ -42,6 +43,7 @@ pub struct House {
     pub peers: Peers,
     /// This process's number among its peers, as it was at the start; 0: none.
     pub peer_id: u32,
+    pub held: Arc<Held>,
     pub interner: Arc<Interner>,
     pub phase: watch::Receiver<Phase>,
     /// For what only the process as a whole can do.
@@ -80,6 +82,7 @@ impl House {
             elders: Elders::default(),
             peers: Peers::default(),
             peer_id,
+            held: Arc::default(),
             interner: Arc::new(Interner::default()),
             phase,
             bell,
@@ -158,6 +161,14 @@ impl House {
         let config = self.backends.ground().config;
         let wants = |database| config.failover_error(database) == FailoverError::RolledBack;
         backed.backend.cluster.is_some() && config.database(&backed.backend.database).is_some_and(wants)
+    }
+
+    /// What may wait for a primary.
+    pub fn hold(&self) -> Hold {
+        let global = &self.backends.ground().config.global;
+        // Where it was not set it is each client's own query_wait_timeout.
+        let time = Some(global.failover_hold).filter(|own| *own != global.query_wait_timeout);
+        Hold { time, bounds: Bounds { clients: global.max_held_clients, bytes: global.max_held_bytes } }
     }
 
     /// The limits of a client.

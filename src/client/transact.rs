@@ -1,15 +1,14 @@
 //! From the frame that wants a server to the server's return: the loan, and what follows if a standby did not serve it.
 
 use std::future::poll_fn;
-use std::task::{Context, Poll};
 
-use super::entry::{Order, State};
+use super::entry::State;
 use super::reader::Way;
 use super::relay::{Conversation, End};
+use super::wait::Waited;
 use super::{Client, Leave};
 use crate::error::{Error, Kind, Side};
-use crate::net::pipe::Read;
-use crate::pool::{Checkout, Lease, Lent, Waiting};
+use crate::pool::{Checkout, Lease, Lent};
 use crate::route::Reason;
 use crate::server::{Server, cleanup};
 use crate::session::hold::Refusal;
@@ -17,18 +16,6 @@ use crate::session::ledger::Settled;
 use crate::session::look::Seen;
 use crate::stats::NOWHERE;
 use crate::wire::backend::TxStatus;
-
-/// What a wait in the queue led to.
-enum Waited {
-    Lease(Lease<Server>),
-    /// The pool has no connection, and says why.
-    Dismissed(Error),
-    Leave(Leave),
-    /// Cancelled: the client stays.
-    Refused(Error),
-    /// A reload replaced the pool: the client looks for another one.
-    Retired,
-}
 
 /// What follows a loan on a standby that did not serve the batch.
 enum Next {
@@ -59,7 +46,7 @@ impl Client {
             let pool = standby.and_then(|node| reader?.split.readers.get(node)).unwrap_or(&self.backed.pool);
             let mut lease = match pool.checkout(seat) {
                 Checkout::Ready(lease) => lease,
-                Checkout::Wait(waiting) => match Box::pin(self.wait(waiting)).await {
+                Checkout::Wait(waiting) => match Box::pin(self.wait(waiting, standby)).await {
                     Waited::Lease(lease) => lease,
                     Waited::Dismissed(_) if standby.is_some() => {
                         way = self.instead(Reason::NoConnection);
@@ -232,58 +219,6 @@ impl Client {
             reader.let_go();
         }
         self.rest(NOWHERE);
-    }
-
-    /// In the queue. Cancel-safe: the place is given up when dropped.
-    async fn wait(&mut self, mut waiting: Waiting<Server>) -> Waited {
-        self.conversation.begin_wait(waiting.why);
-        poll_fn(|cx| self.poll_wait(&mut waiting, cx)).await
-    }
-
-    fn poll_wait(&mut self, waiting: &mut Waiting<Server>, cx: &mut Context<'_>) -> Poll<Waited> {
-        let entry = &self.conversation.entry;
-        entry.waker.register(cx.waker());
-        if entry.is_draining() {
-            return Poll::Ready(Waited::Leave(Leave::Fail(Error::new(entry.farewell(), Side::Proxy))));
-        }
-        match waiting.poll(cx) {
-            Poll::Ready(Ok(lease)) => return Poll::Ready(Waited::Lease(lease)),
-            Poll::Ready(Err(_)) if self.backed.is_retired() => return Poll::Ready(Waited::Retired),
-            Poll::Ready(Err(error)) => return Poll::Ready(Waited::Dismissed(error)),
-            Poll::Pending => {}
-        }
-        match entry.take_order() {
-            Order::CancelWait => {
-                return Poll::Ready(Waited::Refused(Error::new(Kind::CancelledWait, Side::Client)));
-            }
-            Order::QueryWait => return Poll::Ready(Waited::Leave(Leave::Fail(self.why_waiting()))),
-            _ => {}
-        }
-        // The tail of its last answer still goes out.
-        if self.conversation.drain_client(cx).is_err() {
-            return Poll::Ready(Waited::Leave(Leave::Gone));
-        }
-        // A client that leaves gives up its place; what it sends in the meantime stays in the buffer.
-        let Conversation { to_server, stream, traffic, .. } = &mut self.conversation;
-        loop {
-            match to_server.poll_fill(stream, cx) {
-                Poll::Ready(Ok(Read::Bytes(n))) => traffic.received += n as u64,
-                Poll::Ready(Ok(Read::End) | Err(_)) => return Poll::Ready(Waited::Leave(Leave::Gone)),
-                Poll::Ready(Ok(Read::Full)) | Poll::Pending => return Poll::Pending,
-            }
-        }
-    }
-
-    /// The reason behind query_wait_timeout.
-    fn why_waiting(&self) -> Error {
-        let headless = self.backed.backend.cluster.as_ref().is_some_and(|c| c.topology().primary().is_none());
-        match self.backed.pool.last_error() {
-            _ if headless => Error::new(Kind::NoPrimary, Side::Server),
-            Some(error) => Error::new(Kind::NoServer, Side::Server)
-                .about("server login has been failing (server_login_retry)")
-                .because(error),
-            None => Error::new(Kind::QueryWait, Side::Proxy),
-        }
     }
 }
 

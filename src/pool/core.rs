@@ -331,6 +331,11 @@ impl<T, W> Core<T, W> {
         unfit.into_iter().flat_map(|n| self.recycle(n)).collect()
     }
 
+    /// Everybody in the queue.
+    pub fn waiters(&self) -> impl Iterator<Item = &W> {
+        self.queue.iter().map(|waiter| &waiter.who)
+    }
+
     /// Every connection of the node closes when it comes back; the idle ones at once.
     pub fn recycle(&mut self, node: usize) -> Vec<T> {
         let Some(node) = self.nodes.get_mut(node) else { return Vec::new() };

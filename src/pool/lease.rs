@@ -183,6 +183,13 @@ impl<T: Lent> Seat<T> {
         self.set(Given::Refusal(error))
     }
 
+    /// Whoever waits has a look around.
+    pub(super) fn nudge(&self) {
+        if let Given::Waiting(waker) = &*self.state.lock() {
+            waker.wake_by_ref();
+        }
+    }
+
     fn set(&self, given: Given<T>) -> Given<T> {
         std::mem::replace(&mut *self.state.lock(), given)
     }

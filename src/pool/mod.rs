@@ -213,6 +213,10 @@ impl<T: Lent> Pool<T> {
         let mut gone = core.serve(serving);
         // Whatever made the nodes change may have ended these.
         gone.extend(core.sweep(|it| it.alive()));
+        if matches!(serving, Serving::Held(_) | Serving::Nobody) {
+            // Other limits hold for those who wait now.
+            core.waiters().for_each(|seat| seat.nudge());
+        }
         drop(core);
         self.discard(gone);
         self.match_up();

@@ -38,9 +38,13 @@ mod room {
         }
 
         async fn proxy(&self) -> Proxy {
+            self.proxy_with("").await
+        }
+
+        async fn proxy_with(&self, lines: &str) -> Proxy {
             let probe = format!("probe_user = 'pgweir_probe'\nprobe_password = '{}'", self.room.password());
             // Where a read runs does not hang on the machine's load.
-            let global = format!("{probe}\nread_wait = '20s'");
+            let global = format!("{probe}\nread_wait = '20s'\n{lines}");
             let setup = Setup::before(self.primary.port(), self.room.password()).global(&global);
             let (primary, standby) = (self.primary.port(), self.standby.port());
             let servers = format!("servers = ['127.0.0.1:{primary}', '127.0.0.1:{standby}']");
@@ -142,6 +146,38 @@ mod room {
         let answer = both[1].query(read).await.answer;
         assert!(answer.starts_with("E(40001 ") && answer.ends_with("Z(E)"), "{answer}");
         assert_eq!(both[1].query("ROLLBACK").await.answer, "C(ROLLBACK) Z(I)");
+    }
+
+    /// Who waits for a primary is bounded in number, bytes and time.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn what_is_held_has_its_bounds() {
+        let mut stage = Stage::open("it-held").await;
+        let lines = "max_held_clients = 2\nmax_held_bytes = '8kB'";
+        let proxy = stage.proxy_with(lines).await;
+        let soon_over = stage.proxy_with("failover_hold = '300ms'").await;
+        let mut clients = Vec::new();
+        for _ in 0..3 {
+            clients.push(client(&proxy, &["SELECT 1"]).await);
+        }
+        let mut short = client(&soon_over, &["SELECT 1"]).await;
+        stage.primary.stop(Stop::Fast);
+        let insert = |n: i32| format!("INSERT INTO moves VALUES ({n})");
+        // One that sends too much leaves its place to others.
+        let much = format!("{} -- {}", insert(0), "x".repeat(9000));
+        assert_eq!(clients[0].query(&much).await, "E(57P03) Z(I)");
+        clients[0].send(&say::query(&insert(1))).await;
+        assert!(clients[0].is_silent().await);
+        clients[1].send(&[say::run(&insert(2)), say::sync()].concat()).await;
+        assert!(clients[1].is_silent().await);
+        assert_eq!(clients[2].query(&insert(3)).await, "E(57P03) Z(I)");
+        assert_eq!(clients[2].ask(&[say::run(&insert(4)), say::sync()]).await, "E(57P03) Z(I)");
+        short.send(&say::query(&insert(5))).await;
+        let words = short.last_words().await;
+        assert_eq!(words, "FATAL 57P03 failover_hold: no server of this database is a primary");
+        stage.standby.promote().expect("it takes over");
+        assert_eq!(clients[0].ready().await, "C(INSERT 0 1) Z(I)");
+        assert_eq!(clients[1].ready().await, "1 2 C(INSERT 0 1) Z(I)");
+        assert_eq!(clients[2].query("SELECT n FROM moves ORDER BY n").await, "T D(1) D(2) C(SELECT 2) Z(I)");
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

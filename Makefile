@@ -89,6 +89,20 @@ bench: ## pgweir beside HAProxy and PgBouncer, on this machine
 	@ops/setup/bench.sh
 	@cargo bench --bench e2e -- --out bench-results $(BENCH_OPTIONS)
 
+.PHONY: drill
+drill: ## Servers that stop, hang, split and come back: pgweir beside HAProxy and PgBouncer
+	@ops/setup/rust.sh
+	@ops/setup/postgresql.sh --contrib
+	@ops/setup/bench.sh
+	@cargo bench --bench drill -- --out bench-results $(if $(EVENTS),--events "$(EVENTS)") $(if $(PROXIES),--proxies "$(PROXIES)")
+
+.PHONY: drill-patroni
+drill-patroni: ## pgweir before a Patroni cluster: switchovers, and a leader that is killed
+	@ops/setup/rust.sh
+	@ops/setup/postgresql.sh --contrib
+	@ops/setup/patroni.sh
+	@cargo bench --bench drill -- --out bench-results --patroni
+
 .PHONY: bench-micro
 bench-micro: ## The micro-benches: scan, classify, ledger, pool
 	@ops/setup/rust.sh

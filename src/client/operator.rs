@@ -5,7 +5,8 @@
 use std::sync::Arc;
 
 use super::authenticate::{Claim, authenticate};
-use super::entry::{Entry, Key, Timeouts};
+use super::entry::{Entry, Key};
+use super::timeouts::Timeouts;
 use super::house::{House, Present, random};
 use super::login::Told;
 use super::peers;

@@ -48,7 +48,8 @@ impl Entries {
 mod tests {
     use std::time::Instant;
 
-    use super::super::entry::{Key, Timeouts};
+    use super::super::entry::Key;
+    use super::super::timeouts::Timeouts;
     use super::super::shown::Who;
     use super::*;
     use crate::control::Phase;

@@ -6,6 +6,9 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+#[path = "../drill/mod.rs"]
+mod drill;
+
 mod auth;
 mod badinput;
 mod cancel;
@@ -16,6 +19,7 @@ mod described;
 mod differential;
 mod disconnect;
 mod drain;
+mod events;
 mod failover;
 mod followed;
 mod hba;

@@ -6,11 +6,11 @@ use std::sync::Arc;
 
 use super::authenticate::{Claim, authenticate};
 use super::entry::{Entry, Key};
-use super::timeouts::Timeouts;
 use super::house::{House, Present, random};
 use super::login::Told;
 use super::peers;
 use super::shown::Who;
+use super::timeouts::Timeouts;
 use super::wish::Wish;
 use crate::cluster::holds::Mode;
 use crate::config::{AuthType, Global};

@@ -49,8 +49,8 @@ mod tests {
     use std::time::Instant;
 
     use super::super::entry::Key;
-    use super::super::timeouts::Timeouts;
     use super::super::shown::Who;
+    use super::super::timeouts::Timeouts;
     use super::*;
     use crate::control::Phase;
     use crate::net::ends::Ends;

@@ -224,15 +224,15 @@ async fn one_that_begins_by_preparing(pg: Servers) {
         client.0.send(&prepare(&end)).await;
         let described = until(&mut client, if flush { b'T' } else { b'Z' }).await;
         assert_eq!(described, told("standby declared_read_only", if flush { "1 t T" } else { "1 t T Z(T)" }));
-        assert_eq!(client.ask(&[run.clone()]).await, told("", "2 D(10) C(SELECT 1) Z(T)"));
+        assert_eq!(client.ask(std::slice::from_ref(&run)).await, told("", "2 D(10) C(SELECT 1) Z(T)"));
         assert_eq!(
             client.query("SELECT pg_is_in_recovery()").await,
             told("primary per_node", "T D(f) C(SELECT 1) Z(T)")
         );
-        assert_eq!(client.ask(&[run.clone()]).await, told("", "2 D(10) C(SELECT 1) Z(T)"));
+        assert_eq!(client.ask(std::slice::from_ref(&run)).await, told("", "2 D(10) C(SELECT 1) Z(T)"));
         assert_eq!(client.query("COMMIT").await.answer, "C(COMMIT) Z(I)");
         // Now it is known, and outside of transactions, too.
-        assert_eq!(client.ask(&[run.clone()]).await, told("standby select", "2 D(10) C(SELECT 1) Z(I)"));
+        assert_eq!(client.ask(std::slice::from_ref(&run)).await, told("standby select", "2 D(10) C(SELECT 1) Z(I)"));
     }
     for (end, answer) in [(say::flush(), "1 t T 1 t T Z(T)"), (say::sync(), "1 t T Z(T)")] {
         let mut client = reads.client().await;
@@ -244,7 +244,7 @@ async fn one_that_begins_by_preparing(pg: Servers) {
         if answer.len() < 12 {
             assert_eq!(client.reply().await.answer, answer);
         }
-        assert_eq!(client.ask(&[run.clone()]).await.answer, "2 D(10) C(SELECT 1) Z(T)");
+        assert_eq!(client.ask(std::slice::from_ref(&run)).await.answer, "2 D(10) C(SELECT 1) Z(T)");
         let other = [say::bind("", "w", &[]), say::execute("", 0), say::sync()].concat();
         assert_eq!(client.ask(&[other]).await.answer, "2 D(f) C(SELECT 1) Z(T)");
         client.query("COMMIT").await;

@@ -6,11 +6,18 @@ use super::value::{Entry, Written};
 use super::{Outside, Parsed, Problem, build, read};
 
 /// The entries of a file that was read; made again into a config without the file.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Clone, PartialEq)]
 pub struct Source {
     grammar: Grammar,
     entries: Vec<Entry>,
     files: Files,
+}
+
+/// Without its entries, among which are passwords.
+impl std::fmt::Debug for Source {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Source").field("grammar", &self.grammar).field("files", &self.files).finish_non_exhaustive()
+    }
 }
 
 /// What SET of a key comes to.
@@ -58,8 +65,12 @@ impl Source {
         if known.reload == Reload::Restart {
             return Err("takes effect at the next start only".to_owned());
         }
-        // What is typed at a console asks for no variable.
-        let value = Written::Text(value.replace("${", "$${"));
+        // What is typed at a console asks for no variable; an ini knows none.
+        let value = match self.grammar {
+            Grammar::Ini => value.to_owned(),
+            Grammar::Toml => value.replace("${", "$${"),
+        };
+        let value = Written::Text(value);
         let mut source = self.clone();
         let entry = Entry { name: known.name.to_owned(), line: 0, value };
         match source.entries.iter_mut().find(|table| table.name == "pgweir") {
@@ -111,6 +122,10 @@ mod tests {
         let Ok(Put::Changed(ini)) = ini.put("default_pool_size", "7") else { panic!("it is a key") };
         let config = ini.parse(&Nothing).expect("it is sound").config;
         assert_eq!((config.global.default_pool_size, config.global.pool_mode), (7, PoolMode::Session));
+        let ini = source("[pgbouncer]\nauth_type = trust\n[databases]\na = host=h password=hush\n");
+        assert!(!format!("{ini:?}").contains("hush"));
+        let Ok(Put::Changed(ini)) = ini.put("server_reset_query", "${HOME}") else { panic!("it is a key") };
+        assert_eq!(ini.parse(&Nothing).expect("it is sound").config.global.server_reset_query, "${HOME}");
     }
 
     #[test]

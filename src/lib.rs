@@ -20,17 +20,16 @@
 //! - [`error`]: what can go wrong, and what a client is told of it.
 //! - [`wire`]: messages of the protocol, found, viewed and written. [`sql`]: what a text may do to session state.
 //! - [`auth`]: who may log in, and how either side proves it. [`config`]: what the operator asked for, checked.
-//! - [`control`]: the process's phase, and what a console asks of it. [`stats`]: what was counted, and the snapshot that is shown of it. [`route`]: who is primary and which standby is fit and new enough, as
-//!   values.
+//! - [`control`]: the process's phase, and what a console asks of it. [`stats`]: what was counted, and the snapshot that
+//!   is shown of it. [`route`]: who is primary and which standby is fit and new enough, as values.
 //! - [`session`]: one conversation without sockets: the ledger, prepared statements, settings, pins; what the next batch is to
-//!   the split (`look`), a standby's first bytes (`hold`), a BEGIN that no server has heard of (`absent`),
-//!   what became of what a lost server was asked (`lost`).
+//!   the split (`look`), a standby's first bytes (`hold`), a BEGIN that no server has heard of (`absent`), settings that
+//!   nobody reports (`sets`), the ends of pins (`pins`), what became of what a lost server was asked (`lost`).
 //! - [`pool`]: lending. [`net`]: sockets, buffers, TLS. [`server`]: a logged-in PostgreSQL connection.
-//! - [`cluster`]: watching and sampling servers, fencing the stale (`decide`), what is known of their catalogs, and the pools
-//!   before them. [`client`]: a client's life;
-//!   `client/relay.rs` is the hot loop.
-//! - [`admin`]: the console. [`http`]: metrics, health and the status page. [`serve`]: the process. [`demo`]: throw-away servers for the demo, the tests and the benches. [`cli`]: the command
-//!   line.
+//! - [`cluster`]: watching and sampling servers, fencing the stale (`decide`), what is known of their catalogs, who may log
+//!   in by their word (`lookup`), and the pools before them. [`client`]: a client's life; `client/relay.rs` is the hot loop.
+//! - [`admin`]: the console. [`http`]: metrics, health and the status page. [`serve`]: the process, and how it hands over to
+//!   the next one. [`demo`]: throw-away servers for the demo, the tests and the benches. [`cli`]: the command line.
 //!
 //! A query's way: `client::idle` (what it is), `client::transact` (where it runs), `client::relay` and, on a standby,
 //! `client::standby`, `session::Session::client` and `server`, and back.
@@ -48,7 +47,7 @@
 //! 8. `Config` and `Topology` are values, read at a transaction boundary and never inside one.
 //! 9. A steady relayed transaction over plain sockets allocates nothing (`tests/alloc.rs`).
 //! 10. What was written to a server's socket is never sent again, unless PostgreSQL refused it before running it, or a
-//!     standby had it and nothing of its answer was forwarded.
+//!     standby had it, or it is proven to read, and nothing of its answer was forwarded.
 //! 11. An idle, unpinned client in transaction mode holds no relay buffer and no server.
 
 pub mod admin;

@@ -12,6 +12,7 @@ use dashmap::DashMap;
 use parking_lot::Mutex;
 use subtle::ConstantTimeEq;
 
+use super::key::{Key, Secret};
 use super::shown::{Shown, Who};
 use super::timeouts::{Limits, Timeouts};
 use crate::control::Phase;
@@ -65,35 +66,6 @@ const ORDERS: [Order; 9] = [
     Order::ServerLost,
     Order::Vacate,
 ];
-
-/// A cancel key's secret part: four bytes, but for clients of protocol 3.2.
-enum Secret {
-    Short([u8; 4]),
-    Long(Box<[u8]>),
-}
-
-impl Secret {
-    fn bytes(&self) -> &[u8] {
-        match self {
-            Secret::Short(bytes) => bytes,
-            Secret::Long(bytes) => bytes,
-        }
-    }
-}
-
-impl From<&[u8]> for Secret {
-    fn from(bytes: &[u8]) -> Secret {
-        bytes.try_into().map_or_else(|_| Secret::Long(bytes.into()), Secret::Short)
-    }
-}
-
-/// A cancel key.
-#[derive(Clone, Copy)]
-pub struct Key<'a> {
-    /// Random and positive: pgjdbc takes no negative one (PROTOCOL 24).
-    pub pid: i32,
-    pub secret: &'a [u8],
-}
 
 /// How long a state lasted that has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

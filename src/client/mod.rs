@@ -17,6 +17,7 @@ pub mod held;
 pub mod house;
 pub mod idle;
 pub mod interner;
+pub mod key;
 pub mod login;
 pub mod operator;
 pub mod peers;

@@ -5,8 +5,9 @@
 use std::sync::Arc;
 
 use super::authenticate::{Claim, authenticate};
-use super::entry::{Entry, Key};
+use super::entry::Entry;
 use super::house::{House, Present, random};
+use super::key::Key;
 use super::login::Told;
 use super::peers;
 use super::shown::Who;

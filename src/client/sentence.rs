@@ -48,7 +48,7 @@ impl Entries {
 mod tests {
     use std::time::Instant;
 
-    use super::super::entry::Key;
+    use super::super::key::Key;
     use super::super::shown::Who;
     use super::super::timeouts::Timeouts;
     use super::*;

@@ -14,6 +14,7 @@ use crate::error::{Error, Kind, Side};
 use crate::net::pipe::Read;
 use crate::pool::{Lease, Waiting};
 use crate::server::Server;
+use crate::stats::Wait;
 
 /// What a wait in the queue led to.
 pub(super) enum Waited {
@@ -43,12 +44,10 @@ impl Client {
         let (since, mut holding) = (Instant::now(), None);
         poll_fn(|cx| {
             let is_held = standby.is_none() && self.is_headless();
-            if !is_held {
-                holding = None;
-            }
-            let started = || Holding { since, hold: self.house.hold(), place: None, over: None };
-            if is_held && holding.is_none() {
-                holding = Some(started());
+            if is_held != holding.is_some() {
+                let started = || Holding { since, hold: self.house.hold(), place: None, over: None };
+                holding = is_held.then(started);
+                self.conversation.entry.shown.note_wait(if is_held { Wait::NoPrimary } else { waiting.why });
             }
             match self.poll_wait(&mut waiting, holding.as_ref(), cx) {
                 Poll::Pending => holding.as_mut().map_or(Poll::Pending, |holding| self.poll_held(holding, cx)),

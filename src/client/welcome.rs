@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use super::entry::{Entry, Key};
+use super::entry::Entry;
 use super::house::{House, random};
+use super::key::Key;
 use super::login::{Admitted, Told};
 use super::reader::Reader;
 use super::relay::Conversation;

@@ -276,7 +276,7 @@ impl Session {
             server.parsed.doubt(head.statement);
             return Ok(FromServer::Swallow);
         }
-        if head.action == Action::Ask {
+        if head.action == Action::Ask && !self.told_fatal {
             return Ok(FromServer::Swallow);
         }
         self.replay.stop();

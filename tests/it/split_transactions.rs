@@ -90,7 +90,14 @@ async fn read_only_by_default(pg: Servers) {
     ];
     converse(&reads, "-c default_transaction_read_only=on", &steps).await;
     let set = "SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY";
-    converse(&reads, "", &[(set, "primary"), ("BEGIN", ""), (COUNT, ""), ("INSERT INTO log VALUES (1)", "")]).await;
+    let steps = [
+        (set, "primary"),
+        ("BEGIN", ""),
+        (COUNT, "standby declared_read_only"),
+        ("COMMIT", ""),
+        ("INSERT INTO log VALUES (1)", "primary write_keyword"),
+    ];
+    converse(&reads, "", &steps).await;
 }
 
 /// What it may not do, it may not do in the primary's words.
@@ -300,7 +307,8 @@ async fn repeatable_reads_are_repeatable(pg: Servers) {
 async fn where_the_catalog_cannot_be_read(pg: Servers) {
     let lock = "DO $$ BEGIN EXECUTE format('REVOKE CONNECT ON DATABASE %I FROM public', current_database()); END $$; \
         CREATE FUNCTION own() RETURNS int STABLE LANGUAGE sql AS 'SELECT 1';";
-    let reads = Reads::unsettled(pg, &format!("{SCHEMA} {lock}"), Lines::default()).await;
+    let elsewhere = Lines { global: "probe_dbname = 'postgres'", ..Lines::default() };
+    let reads = Reads::unsettled(pg, &format!("{SCHEMA} {lock}"), elsewhere).await;
     let mut client = reads.client().await;
     let deadline = std::time::Instant::now() + DEADLINE;
     loop {

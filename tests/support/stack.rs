@@ -244,6 +244,12 @@ impl Drop for Stack {
                 eprintln!("--- {node:?}'s log\n{}", self.log(node));
             }
         }
+        // An immediate shutdown, so that no child outlives its postmaster: its files go next.
+        for node in [Master, Replica] {
+            if let Some(mut process) = self.slot(node).take() {
+                process.stop(Signal::QUIT, DEADLINE);
+            }
+        }
     }
 }
 

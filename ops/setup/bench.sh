@@ -14,30 +14,9 @@ command -v openssl >/dev/null || missing+=(openssl)
 command -v strace >/dev/null || missing+=(strace)
 [ ${#missing[@]} != 0 ] || exit 0
 
-if ! command -v apt-get >/dev/null; then
-    echo "Not a Debian machine: please install what these packages hold: ${missing[*]}" >&2
-    exit 1
-fi
-
-echo "Installing from Debian: ${missing[*]}"
-# policy-rc.d is how Debian's packages ask whether they may start a service; a policy that is there already is put back.
-exec "$here/root.sh" "policy=/usr/sbin/policy-rc.d
-test ! -e \$policy || mv \$policy \$policy.before-pgweir
-restore() {
-    rm -f \$policy
-    test ! -e \$policy.before-pgweir || mv \$policy.before-pgweir \$policy
-}
-trap restore EXIT
-trap 'exit 1' HUP INT TERM
-printf '#!/bin/sh\nexit 101\n' >\$policy
-chmod 755 \$policy
-apt-get update || true
-DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=300 install -y --no-install-recommends ${missing[*]}
-for service in ${missing[*]}; do
-    case \$service in haproxy|pgbouncer) ;; *) continue ;; esac
-    if command -v systemctl >/dev/null; then
-        systemctl disable --quiet \$service || true
-    elif command -v update-rc.d >/dev/null; then
-        update-rc.d \$service disable || true
-    fi
-done"
+# Only of what is installed now.
+services=
+for package in "${missing[@]}"; do
+    case $package in haproxy | pgbouncer) services+=" $package" ;; esac
+done
+exec "$here/quiet.sh" "$services" "${missing[@]}"

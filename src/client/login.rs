@@ -61,7 +61,7 @@ pub async fn login(house: &Arc<House>, stream: Stream, arrival: Arrival) -> Opti
     let present = house.count_in();
     let limit = house.backends.ground().config.global.client_login_timeout;
     let Arrival { ends, id, in_time } = arrival;
-    let mut told = Told { ends, id, in_time, user: String::new(), database: String::new() };
+    let mut told = Told { ends, id, in_time, user: String::new(), database: String::new(), counted: false };
     let work = async {
         let work = let_in(house, stream, &mut told, present);
         match limit {
@@ -81,7 +81,7 @@ pub async fn login(house: &Arc<House>, stream: Stream, arrival: Arrival) -> Opti
     match outcome {
         Ok(guest) => guest,
         Err(error) => {
-            house.backends.stats.process().logins_failed.add(error.kind.label());
+            told.count(house, &error);
             let Told { id, user, database, ends, .. } = told;
             if house.backends.ground().config.global.log_pooler_errors {
                 tracing::warn!(client = id, database, user, address = %ends, "login refused: {error}");
@@ -98,13 +98,23 @@ pub(super) struct Told {
     in_time: bool,
     pub(super) user: String,
     pub(super) database: String,
+    counted: bool,
+}
+
+impl Told {
+    /// Counts a failed login once, whoever learns of it first.
+    fn count(&mut self, house: &House, error: &Error) {
+        if !std::mem::replace(&mut self.counted, true) {
+            house.backends.stats.process().logins_failed.add(error.kind.label());
+        }
+    }
 }
 
 async fn let_in(house: &Arc<House>, stream: Stream, told: &mut Told, present: Present) -> Result<Option<Guest>, Error> {
     let mut stream = stream;
     let Some(ends) = announced::ends(house, &mut stream, told.ends).await? else { return Ok(None) };
     told.ends = ends;
-    let Opened::Startup(mut talk, mut wish) = open(house, stream).await? else { return Ok(None) };
+    let Opened::Startup(mut talk, mut wish) = open(house, stream, told).await? else { return Ok(None) };
     wish.add_host(house, &told.ends);
     told.user.clone_from(&wish.user);
     told.database.clone_from(&wish.database);
@@ -112,17 +122,18 @@ async fn let_in(house: &Arc<House>, stream: Stream, told: &mut Told, present: Pr
         let claim = Claim { database: &wish.database, user: &wish.user, ends: &told.ends };
         return match operator::authorize(house, &mut talk, &claim).await {
             Ok(rights) => Ok(Some(Guest::Operator(operator::welcome(house, talk, wish, rights, told, present)))),
-            Err(error) => Err(refuse(house, &mut talk, error).await),
+            Err(error) => Err(refuse(house, &mut talk, told, error).await),
         };
     }
     match admit(house, &mut talk, &wish, told, present).await {
         Ok(admitted) => Ok(Some(Guest::Client(welcome(house, talk, &wish, admitted, told)))),
-        Err(error) => Err(refuse(house, &mut talk, error).await),
+        Err(error) => Err(refuse(house, &mut talk, told, error).await),
     }
 }
 
-/// Tells the client, as far as it listens.
-async fn refuse(house: &House, talk: &mut Talk, error: Error) -> Error {
+/// Tells the client, as far as it listens. Counted before: who has been told finds it in the metrics.
+async fn refuse(house: &House, talk: &mut Talk, told: &mut Told, error: Error) -> Error {
+    told.count(house, &error);
     if !matches!(error.kind, Kind::ClientGone | Kind::ClientQuit) {
         house.backends.stats.process().own_errors.add(error.sqlstate().as_bytes());
         let mut fatal = Vec::new();
@@ -135,7 +146,7 @@ async fn refuse(house: &House, talk: &mut Talk, error: Error) -> Error {
 }
 
 /// Encryption requests, a cancel request, the startup packet.
-async fn open(house: &Arc<House>, stream: Stream) -> Result<Opened, Error> {
+async fn open(house: &Arc<House>, stream: Stream, told: &mut Told) -> Result<Opened, Error> {
     let doors = house.doors();
     let mut talk = match stream {
         Stream::Tcp(tcp) if doors.acceptor.is_some() && speaks_tls(&tcp).await => {
@@ -148,31 +159,31 @@ async fn open(house: &Arc<House>, stream: Stream) -> Result<Opened, Error> {
         let packet = match talk.startup_packet().await {
             Ok(packet) => packet,
             Err(Fault::Io(_)) => return Ok(Opened::Done),
-            Err(Fault::Malformed(what)) => return Err(refuse(house, &mut talk, Error::protocol(what.0)).await),
+            Err(Fault::Malformed(what)) => return Err(refuse(house, &mut talk, told, Error::protocol(what.0)).await),
         };
         let parsed = startup::parse(&packet).map_err(|what| Error::protocol(what.0));
         match parsed {
-            Err(error) => return Err(refuse(house, &mut talk, error).await),
+            Err(error) => return Err(refuse(house, &mut talk, told, error).await),
             Ok(Packet::Cancel { pid, secret }) => {
                 cancel::request(house, pid, secret).await;
                 return Ok(Opened::Done);
             }
-            Ok(Packet::GssEncRequest) => decline(house, &mut talk).await?,
-            Ok(Packet::SslRequest) => talk = answer_ssl(house, talk).await?,
+            Ok(Packet::GssEncRequest) => decline(house, &mut talk, told).await?,
+            Ok(Packet::SslRequest) => talk = answer_ssl(house, talk, told).await?,
             Ok(Packet::Unsupported) => {
                 let error = Error::new(Kind::OldProtocol, Side::Client);
-                return Err(refuse(house, &mut talk, error).await);
+                return Err(refuse(house, &mut talk, told, error).await);
             }
             Ok(Packet::Startup(packet)) => {
                 negotiate(&mut talk, &packet);
                 return match Wish::parse(house, &packet).and_then(|wish| check_tls(house, &talk).map(|()| wish)) {
                     Ok(wish) => Ok(Opened::Startup(talk, wish)),
-                    Err(error) => Err(refuse(house, &mut talk, error).await),
+                    Err(error) => Err(refuse(house, &mut talk, told, error).await),
                 };
             }
         }
     }
-    Err(refuse(house, &mut talk, Error::protocol("too many encryption requests")).await)
+    Err(refuse(house, &mut talk, told, Error::protocol("too many encryption requests")).await)
 }
 
 /// A first byte of 0x16 is a TLS handshake without an SSLRequest. Cancel-safe.
@@ -182,22 +193,22 @@ async fn speaks_tls(tcp: &tokio::net::TcpStream) -> bool {
 }
 
 /// `N`. Bytes that were sent without waiting for it are not believed (CVE-2021-23222).
-async fn decline(house: &House, talk: &mut Talk) -> Result<(), Error> {
+async fn decline(house: &House, talk: &mut Talk, told: &mut Told) -> Result<(), Error> {
     if talk.has_more() {
-        return Err(refuse(house, talk, Error::new(Kind::UnencryptedData, Side::Client)).await);
+        return Err(refuse(house, talk, told, Error::new(Kind::UnencryptedData, Side::Client)).await);
     }
     talk.out.push(b'N');
     talk.flush().await.map_err(gone)
 }
 
-async fn answer_ssl(house: &Arc<House>, mut talk: Talk) -> Result<Talk, Error> {
+async fn answer_ssl(house: &Arc<House>, mut talk: Talk, told: &mut Told) -> Result<Talk, Error> {
     let can = house.doors().acceptor.is_some() && matches!(talk.stream, Stream::Tcp(_));
     if !can {
-        decline(house, &mut talk).await?;
+        decline(house, &mut talk, told).await?;
         return Ok(talk);
     }
     if talk.has_more() {
-        return Err(refuse(house, &mut talk, Error::new(Kind::UnencryptedData, Side::Client)).await);
+        return Err(refuse(house, &mut talk, told, Error::new(Kind::UnencryptedData, Side::Client)).await);
     }
     talk.out.push(b'S');
     talk.flush().await.map_err(gone)?;

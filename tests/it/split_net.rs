@@ -212,6 +212,25 @@ async fn a_batch_of_several_statements_is_taken_back_whole(pg: Servers) {
     assert_eq!(reply.answer, truth.ask(&batch("0")).await.answer);
 }
 
+/// A batch that has often run on the standby, and that it then refuses: each answer is there once.
+async fn a_batch_that_repeats_is_taken_back(pg: Servers) {
+    let reads = Reads::of(pg, SCHEMA).await;
+    let (mut truth, mut client) = (reads.truth().await, reads.client().await);
+    let batch = |n: usize| {
+        let parse = say::parse("", "SELECT sly($1, 20)");
+        [parse, say::bind("", "", &[&n.to_string()]), say::execute("", 0), say::sync()]
+    };
+    client.settle().await;
+    for n in 1..=20 {
+        let reply = client.ask(&batch(n)).await;
+        let place = if n == 20 { RERUN } else { "standby select" };
+        assert_eq!(reply, Reply { place: place.to_owned(), answer: truth.ask(&batch(n)).await.answer });
+        client.settle().await;
+    }
+    assert_eq!(written(&reads).await, 2);
+    assert_eq!(client.ask(&batch(21)).await.place, "primary refused_before");
+}
+
 tests! {
     on both: [
         a_cancel_ends_it_where_it_runs, a_read_refused_too_late_is_an_error_once,
@@ -219,7 +238,7 @@ tests! {
         what_was_shown_cannot_be_taken_back,
     ],
     on 15: [
-        a_batch_of_several_statements_is_taken_back_whole, a_cancel_is_not_lost_between_two_servers, a_standby_that_refuses_much_rests_and_comes_back,
+        a_batch_of_several_statements_is_taken_back_whole, a_batch_that_repeats_is_taken_back, a_cancel_is_not_lost_between_two_servers, a_standby_that_refuses_much_rests_and_comes_back,
         an_error_of_the_clients_own_is_one_error, statement_timeout_is_not_doubled,
     ]
 }

@@ -121,7 +121,7 @@ impl Patroni {
         Ok(())
     }
 
-    /// As Patroni's manual has it, with the shortest times that it allows.
+    /// As Patroni's manual has it, with the shortest times that it allows; a copy waits for no spread checkpoint.
     fn settings(&self, node: &Node) -> String {
         let Node { name, port, rest, .. } = node;
         let (dir, password) = (self.room.dir().display(), self.room.password());
@@ -135,7 +135,7 @@ impl Patroni {
              - local all all trust\n  - host all all 127.0.0.1/32 scram-sha-256\n  \
              - host replication all 127.0.0.1/32 scram-sha-256\n\
              postgresql:\n  listen: 127.0.0.1:{port}\n  connect_address: 127.0.0.1:{port}\n  data_dir: {dir}/{name}\n  \
-             bin_dir: {bin}\n  pgpass: {dir}/{name}.pgpass\n  authentication:\n    superuser:\n      username: postgres\n      \
+             bin_dir: {bin}\n  pgpass: {dir}/{name}.pgpass\n  basebackup:\n    checkpoint: fast\n  authentication:\n    superuser:\n      username: postgres\n      \
              password: '{password}'\n    replication:\n      username: replicator\n      password: '{password}'\n  \
              parameters:\n    unix_socket_directories: '{sockets}'\n    password_encryption: scram-sha-256\n"
         )

@@ -206,13 +206,15 @@ fn push_literal(text: &mut String, value: &str) {
     text.push('\'');
 }
 
-/// A possibly qualified name (`app.user_id`), each part quoted where it is no plain lower-case word.
+/// A possibly qualified name (`app.user`), whose parts may be any word, a reserved one too; each is quoted unless it is
+/// plain and stands alone, as PostgreSQL's own settings do.
 fn push_identifier(text: &mut String, name: &str) {
     for (i, part) in name.split('.').enumerate() {
         if i > 0 {
             text.push('.');
         }
-        let plain = part.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') && !part.is_empty();
+        let alone = part.len() == name.len();
+        let plain = alone && part.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') && !part.is_empty();
         if plain && !part.starts_with(|c: char| c.is_ascii_digit()) {
             text.push_str(part);
         } else {
@@ -272,6 +274,8 @@ mod tests {
             )
         );
         assert_eq!(wants.alignment(&wants.clone()), None);
+        let before = settings(&[("app.user", "ann"), ("work_mem", "5MB")]);
+        assert_eq!(before.alignment(&settings(&[])).as_deref(), Some("RESET \"app\".\"user\";RESET work_mem;"));
     }
 
     #[test]

@@ -8,7 +8,7 @@
 use super::ledger::{Action, Kind, Owed};
 use super::pin::Pin;
 use super::{PoolMode, Session};
-use crate::sql::{self, Taint, Taints};
+use crate::sql::{self, Special, Statement, Taint, Taints};
 use crate::wire::backend::{self, TxStatus};
 use crate::wire::encode;
 
@@ -144,6 +144,15 @@ impl Session {
         if pins.is_over() {
             self.pin = None;
         }
+    }
+}
+
+/// What executing a statement by itself may leave, if none of its effects is followed. What it reads of a sequence is
+/// nothing that it leaves.
+pub(super) fn left_by(statement: &Statement<'_>) -> Taints {
+    match statement.special {
+        Special::ResetAll => Taints::of(&[Taint::Reset]),
+        _ => statement.taints.without(Taints::of(&[Taint::Currval])),
     }
 }
 

@@ -6,6 +6,7 @@ use super::effects::Begun;
 use super::pins::Pins;
 use super::prepared::Effect;
 use super::sets::Sets;
+use crate::sql::Taints;
 
 /// Empty for nearly all clients, nearly always.
 #[derive(Debug, Default)]
@@ -17,6 +18,7 @@ struct Parts {
     renames: VecDeque<Box<[u8]>>,
     portals: Vec<(Box<[u8]>, Effect)>,
     unnamed: Option<Effect>,
+    unnamed_taints: Taints,
     sets: Sets,
     pins: Pins,
 }
@@ -75,13 +77,24 @@ impl Rare {
         }
     }
 
-    /// What executing the unnamed statement does.
+    /// What executing the unnamed statement does. What it leaves is nothing, unless that is said next.
     pub fn set_unnamed(&mut self, effect: Option<Effect>) {
         match (&mut self.0, effect) {
-            (Some(parts), effect) => parts.unnamed = effect,
+            (Some(parts), effect) => (parts.unnamed, parts.unnamed_taints) = (effect, Taints::NONE),
             (None, Some(effect)) => self.0.get_or_insert_default().unnamed = Some(effect),
             (None, None) => {}
         }
+    }
+
+    /// What executing the unnamed statement may leave.
+    pub fn set_unnamed_taints(&mut self, taints: Taints) {
+        if !taints.is_empty() {
+            self.0.get_or_insert_default().unnamed_taints = taints;
+        }
+    }
+
+    pub fn unnamed_taints(&self) -> Taints {
+        self.0.as_ref().map_or(Taints::NONE, |parts| parts.unnamed_taints)
     }
 
     /// None: there was none yet.

@@ -10,7 +10,7 @@ use super::outbox::Outbox;
 use super::pin::Pin;
 use super::prepared::{self, Effect, OnServer, Statement, Unnamed};
 use super::wishes::Wished;
-use super::{Batch, Frame, FromClient, ServerState, Session};
+use super::{Batch, Frame, FromClient, ServerState, Session, pins};
 use crate::config::PoolMode;
 use crate::error::{Error, Kind as ErrorKind, Side};
 use crate::sql::{self, End, Special, Taint, Taints};
@@ -170,6 +170,7 @@ impl Session {
         self.replace_unnamed(Unnamed::Known(OnServer::Sent(self.ledger.batch())));
         self.unnamed_rest.clear();
         self.rare.set_unnamed(None);
+        let left = if sets.is_some() { Taints::NONE } else { pins::left_by(&verdict) };
         match ours {
             Some(Wished::Effect(effect)) => self.rare.set_unnamed(Some(effect)),
             Some(Wished::Refused(text)) => self.unnamed_rest.extend_from_slice(&text),
@@ -179,6 +180,7 @@ impl Session {
                 } else if let Some(all) = sets {
                     self.rare.set_unnamed(Some(Effect::Set(all)));
                 }
+                self.rare.set_unnamed_taints(left);
                 self.unnamed_rest.extend_from_slice(view.rest);
                 return self.forward(Kind::Parse);
             }
@@ -254,6 +256,7 @@ impl Session {
             self.recall_unnamed(to_server);
             self.note_end(self.unnamed_end);
             self.large_unbound = false;
+            self.pin_for_all(self.rare.unnamed_taints());
             self.set_portal_effect(names.portal, self.rare.unnamed().cloned());
             return Ok(self.forward(Kind::Bind));
         }

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 
 use super::prepared::{Effect, OnServer, Unnamed};
 use super::{Session, ledger::Owed};
+use crate::sql::Taints;
 
 /// What a Parse, Query or Close replaced that may yet be skipped: the ledger's entry says so (`Owed::replaces`).
 #[derive(Debug)]
@@ -11,6 +12,7 @@ pub struct Earlier {
     unnamed: Unnamed,
     rest: Vec<u8>,
     effect: Option<Effect>,
+    taints: Taints,
 }
 
 /// Those of the batches under way, in order. Seldom any: one pointer then.
@@ -50,7 +52,8 @@ impl Session {
         self.unnamed_batch = self.ledger.batch();
         if self.ledger.has_open_batch() {
             let rest = std::mem::take(&mut self.unnamed_rest);
-            self.earlier.push(Earlier { unnamed, rest, effect: self.rare.unnamed().cloned() });
+            let (effect, taints) = (self.rare.unnamed().cloned(), self.rare.unnamed_taints());
+            self.earlier.push(Earlier { unnamed, rest, effect, taints });
         }
     }
 
@@ -73,6 +76,7 @@ impl Session {
             self.unnamed = back.unnamed;
             self.unnamed_rest = back.rest;
             self.rare.set_unnamed(back.effect);
+            self.rare.set_unnamed_taints(back.taints);
         }
     }
 }

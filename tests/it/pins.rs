@@ -95,6 +95,29 @@ async fn nothing_crosses_in_the_extended_protocol(pg: Servers) {
     }
 }
 
+/// The pin of a Parse ends when the server is asked: what is executed later pins anew.
+async fn what_was_parsed_before_pins_when_it_is_bound(pg: Servers) {
+    for name in ["", "named"] {
+        for State { made_by, seen_by } in STATES.iter().filter(|state| !state.made_by.contains("; ")) {
+            if made_by.starts_with("LOAD") {
+                continue;
+            }
+            let proxy = Proxy::of_size(&pg, 2).await;
+            let (mut owner, other) = (Wire::login(&proxy).await, proxy.app().await);
+            let prepared = [say::parse(name, made_by), say::describe(b'S', name), say::sync()].concat();
+            assert!(owner.ask(&[prepared]).await.ends_with("Z(I)"), "{made_by}");
+            for _ in 0..3 {
+                assert_eq!(value(&other, seen_by).await, "f", "{made_by} of {name:?} is seen before it was made");
+            }
+            let bound = [say::bind("", name, &[]), say::execute("", 0), say::sync()].concat();
+            assert!(owner.ask(&[bound]).await.ends_with("Z(I)"), "{made_by}");
+            for _ in 0..3 {
+                assert_eq!(value(&other, seen_by).await, "f", "{made_by} of {name:?} is seen by another client");
+            }
+        }
+    }
+}
+
 /// A statement that pins, and one that ends what it made.
 const ENDS: &[(&str, &str)] = &[
     ("CREATE TEMP TABLE mine (n int)", "DROP TABLE mine"),
@@ -255,6 +278,6 @@ tests! {
     ],
     on 15: [
         a_pin_lasts_as_long_as_anything_is_left, what_never_came_to_be_pins_nothing, nothing_crosses_in_the_extended_protocol, the_log_names_what_pinned,
-        what_ends_with_its_transaction_does_not_pin,
+        what_ends_with_its_transaction_does_not_pin, what_was_parsed_before_pins_when_it_is_bound,
     ]
 }

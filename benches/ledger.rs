@@ -34,6 +34,8 @@ impl Talk {
             intern,
             wishes: Default::default(),
             forgiving: false,
+            clustered: false,
+            pinning: pgweir::config::Pinning::Allow,
             prepared: true,
         };
         let (to_server, to_client) = (Vec::with_capacity(4096), Vec::with_capacity(4096));

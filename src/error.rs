@@ -128,6 +128,8 @@ kinds! {
     /// What was under way at a server's loss may have been committed.
     OutcomeUnknown: "08007" ERROR "outcome_unknown" "server conn crashed? whether the transaction was committed is not known";
     PeerAuth: "28000" FATAL "peer_auth" "unix socket login rejected";
+    /// `pinning` is "forbid".
+    PinForbidden: "0A000" ERROR "pin_forbidden" "this statement would keep its server for one client, which is forbidden here ({})";
     PreparedTooMany: "53200" ERROR "prepared_too_many" "too many prepared statements: the limit of a client is reached";
     Protocol: "08P01" FATAL "protocol" "protocol violation: {}";
     QueryTimeout: "57014" FATAL "query_timeout" "query timeout";

@@ -296,6 +296,9 @@ async fn tend(house: Arc<House>, crew: Arc<Crew>) {
         house.backends.tend();
         turn_stats(&house);
         round = round.wrapping_add(1);
+        if round.is_multiple_of(10) {
+            house.look_at_pins();
+        }
         if round.is_multiple_of(100) {
             house.sweep();
         }

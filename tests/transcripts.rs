@@ -4,7 +4,7 @@
 //! of it. `UPDATE_TRANSCRIPTS=1 cargo test --test transcripts` writes the outcomes anew: read the difference.
 //!
 //! ```text
-//! client NAME [session|statement] [unprepared] [Name=value …]   a client, in transaction mode unless said
+//! client NAME [session|statement] [unprepared] [warns|forbids] [Name=value …]   a client, in transaction mode unless said
 //! server NAME [limit=N] [Name=value …]                          a server, as it stands after login
 //! lend SERVER to CLIENT       take SERVER from CLIENT           (whether settled or not)
 //! CLIENT> Parse s1 "select 1" (); Sync                          what a client sends
@@ -22,7 +22,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use pgweir::config::PoolMode;
+use pgweir::config::{Pinning, PoolMode};
 use pgweir::session::ServerState;
 use pgweir::session::settings::Settings;
 use pure::talk::{Out, Table, Talk, frames};
@@ -70,7 +70,12 @@ impl Stage {
                     _ => PoolMode::Transaction,
                 };
                 let settings = Arc::new(settings(rest));
-                let talk = Talk::new(mode, !rest.contains(&"unprepared"), &settings, &self.table);
+                let mut talk = Talk::new(mode, !rest.contains(&"unprepared"), &settings, &self.table);
+                talk.session.set_pinning(match rest {
+                    _ if rest.contains(&"warns") => Pinning::Warn,
+                    _ if rest.contains(&"forbids") => Pinning::Forbid,
+                    _ => Pinning::Allow,
+                });
                 let client = Client { talk, server: None, standing: String::new() };
                 self.clients.insert((*name).to_owned(), client);
             }

@@ -128,7 +128,7 @@ tables! {
     /// Ours: the clients whose server stays with them.
     Pinned "pinned" [
         id: int4, user: text, database: text, reason: text, since: text, state: text, addr: text, port: int4,
-        remote_pid: int4, application_name: text,
+        remote_pid: int4, application_name: text, seconds: int8, long: int4,
     ];
     /// Ours: what clients wait for, now and since the start.
     Waits "waits" [

@@ -107,6 +107,7 @@ impl Conversation {
         if let Some(pin) = self.entry.shown.note(&self.session, self.entry.since()) {
             self.tally.pinned(pin.label());
         }
+        self.report_pins();
     }
 
     /// What is left once there is no server any more.

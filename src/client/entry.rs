@@ -284,12 +284,14 @@ impl Entry {
             return Some(order);
         }
         let state = self.state();
-        if !matches!(state, State::Active | State::IdleInTransaction) {
+        if state == State::Waiting || state == State::Idle && !self.shown.is_pinned() {
             return None;
         }
         let target = self.target.lock();
         let standing = target.as_ref()?.standing();
         match state {
+            // It would wait there for notifications that nobody sends.
+            State::Idle => standing.is_replaced().then_some(Order::ServerLost),
             State::Active if standing.is_silent() || standing.is_replaced() => Some(Order::ServerLost),
             _ => standing.is_vacated().then_some(Order::Vacate),
         }

@@ -17,7 +17,7 @@ use super::timeouts::Timeouts;
 use crate::auth::scram::Verifier;
 use crate::auth::{Secret, hba, names};
 use crate::cluster::backends::{Backed, Backends, Ground};
-use crate::config::FailoverError;
+use crate::config::{FailoverError, ListenFailover, Pinning};
 use crate::control::{Bell, Phase};
 use crate::error::{Error, Kind, Side};
 use crate::net::tls::Acceptor;
@@ -161,6 +161,19 @@ impl House {
         let config = self.backends.ground().config;
         let wants = |database| config.failover_error(database) == FailoverError::RolledBack;
         backed.backend.cluster.is_some() && config.database(&backed.backend.database).is_some_and(wants)
+    }
+
+    /// Whether a client of this pool that listens goes on with another server once its own is lost.
+    pub fn lets_listen_again(&self, backed: &Backed) -> bool {
+        let config = self.backends.ground().config;
+        let wants = |database| config.listen_failover(database) == ListenFailover::Relisten;
+        backed.backend.cluster.is_some() && config.database(&backed.backend.database).is_some_and(wants)
+    }
+
+    /// What becomes of a statement of this pool that would pin.
+    pub fn pinning(&self, backed: &Backed) -> Pinning {
+        let config = self.backends.ground().config;
+        config.database(&backed.backend.database).map_or(Pinning::Allow, |database| config.pinning(database))
     }
 
     /// What may wait for a primary.

@@ -22,7 +22,7 @@ pub enum Idle {
     Gone,
     /// Terminate.
     Quit,
-    /// The next frame needs a server; what it is to the split, where there is one.
+    /// The next frame needs a server, or what the client listens to does; what it is to the split, where there is one.
     Wants(Option<Seen>),
     Fail(Error),
 }
@@ -39,6 +39,9 @@ impl Conversation {
                 Ok(None) => {}
                 Ok(Some(idle)) => return Poll::Ready(idle),
                 Err(error) => return Poll::Ready(Idle::Fail(error)),
+            }
+            if self.session.wants_to_listen() {
+                return Poll::Ready(Idle::Wants(Some(Seen::Other(Reason::Pinned))));
             }
             let drained = match self.drain_client(cx) {
                 Ok(drained) => drained,

@@ -21,6 +21,7 @@ pub mod key;
 pub mod login;
 pub mod operator;
 pub mod peers;
+pub mod pinned;
 pub mod reader;
 pub mod relay;
 pub mod sentence;
@@ -121,6 +122,7 @@ impl Client {
             reader.look_around();
         }
         self.conversation.session.set_forgiving(self.house.forgives(&self.backed));
+        self.conversation.session.set_pinning(self.house.pinning(&self.backed));
         self.conversation.entry.set_timeouts(self.house.timeouts(database, user));
         if self.backed.is_retired() {
             let found = self.house.backends.pool(database, user);

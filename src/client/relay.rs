@@ -319,7 +319,8 @@ impl Conversation {
                 continue;
             }
             let Some(frame) = view(header, unjudged, Session::server_needs(&header)) else { break };
-            if header.tag == back::ERROR {
+            // What stood in the place of a refused statement is none of the server's own.
+            if header.tag == back::ERROR && !self.session.refuses_next() {
                 self.tally.process().server_errors.add(backend::sqlstate(frame.body));
                 note_shown_error(self.reader.as_deref(), &self.session, frame.body);
             }

@@ -1,7 +1,8 @@
 //! What lists show of a client beyond its state: noted by its own task at the end of a loan, read by whoever asks.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 
@@ -37,6 +38,8 @@ pub struct Shown {
     pin: Mutex<Option<Pin>>,
     /// 0: not pinned.
     pinned_since: AtomicU64,
+    /// The log has named this pin for its age.
+    pin_named: AtomicBool,
 }
 
 impl Shown {
@@ -52,6 +55,7 @@ impl Shown {
             prepared: AtomicU32::new(0),
             pin: Mutex::new(None),
             pinned_since: AtomicU64::new(0),
+            pin_named: AtomicBool::new(false),
         }
     }
 
@@ -101,6 +105,7 @@ impl Shown {
             return None;
         }
         *self.pin.lock() = pin;
+        self.pin_named.store(false, Ordering::Relaxed);
         self.pinned_since.store(if pin.is_some() { now.max(1) } else { 0 }, Ordering::Relaxed);
         pin
     }
@@ -117,6 +122,14 @@ impl Shown {
     pub fn pin(&self) -> Option<(&'static str, u64)> {
         let pin = *self.pin.lock();
         pin.map(|pin| (pin.label(), self.pinned_since.load(Ordering::Relaxed)))
+    }
+
+    /// The pin and its age, once it has lasted for so long; None when it was asked for before.
+    pub fn outlasts(&self, now: Duration, limit: Duration) -> Option<(&'static str, Duration)> {
+        let (reason, since) = self.pin()?;
+        let lasted = now.saturating_sub(Duration::from_micros(since));
+        let new = lasted >= limit && !self.pin_named.swap(true, Ordering::Relaxed);
+        new.then_some((reason, lasted))
     }
 
     pub fn is_pinned(&self) -> bool {

@@ -54,6 +54,10 @@ impl Client {
                     }
                     Waited::Dismissed(error) => return Some(Leave::Fail(error)),
                     Waited::Leave(leave) => return Some(leave),
+                    // One that waits to listen again has asked for nothing that could be refused.
+                    Waited::Refused(error) if self.must_listen() && error.kind != Kind::CancelledWait => {
+                        return Some(Leave::Fail(Error::new(Kind::ServerLost, Side::Server).because(error)));
+                    }
                     Waited::Refused(error) => {
                         self.refuse(&error);
                         return None;
@@ -177,7 +181,14 @@ impl Client {
 
     /// Whether the client can go on without the server at hand: no message is half shown.
     fn survives(&self) -> bool {
-        self.conversation.session.survives() && !self.conversation.to_client.is_mid_frame()
+        let session = &self.conversation.session;
+        let listens = || session.may_listen_again() && self.house.lets_listen_again(&self.backed);
+        (session.survives() || listens()) && !self.conversation.to_client.is_mid_frame()
+    }
+
+    /// Whether it has lost the server on which it listened.
+    fn must_listen(&self) -> bool {
+        self.conversation.session.wants_to_listen()
     }
 
     /// A connection ended: those who watch its server ask it at once.

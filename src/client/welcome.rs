@@ -60,7 +60,9 @@ pub(super) fn welcome(house: &Arc<House>, mut talk: Talk, wish: &Wish, admitted:
         intern: house.interner.clone(),
         wishes: wish.wishes,
         forgiving: house.forgives(&backed),
+        clustered: backed.backend.cluster.is_some(),
         prepared: global.max_prepared_statements > 0,
+        pinning: house.pinning(&backed),
     });
     let mut to_client = Pipe::default();
     to_client.author().append(&mut talk.out);

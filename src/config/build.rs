@@ -4,7 +4,9 @@ use super::diff::Rows;
 use super::keys::Table;
 use super::read::{Reader, Row};
 use super::value::{Entry, Written};
-use super::words::{FailoverError, LoadBalance, PoolMode, PrimaryReads, ReadConsistency, ReadWriteSplit};
+use super::words::{
+    FailoverError, ListenFailover, LoadBalance, Pinning, PoolMode, PrimaryReads, ReadConsistency, ReadWriteSplit,
+};
 use super::{
     Address, Config, Database, Global, Peer, Probe, ReadOverrides, Target, UserOverrides, address, check, global,
 };
@@ -133,6 +135,14 @@ pub(crate) fn failover_error(row: &Row) -> Option<FailoverError> {
     word(row, "failover_error", FailoverError::from_word)
 }
 
+pub(crate) fn listen_failover(row: &Row) -> Option<ListenFailover> {
+    word(row, "listen_failover", ListenFailover::from_word)
+}
+
+pub(crate) fn pinning(row: &Row) -> Option<Pinning> {
+    word(row, "pinning", Pinning::from_word)
+}
+
 pub(crate) fn primary_reads(row: &Row) -> Option<PrimaryReads> {
     word(row, "primary_reads", PrimaryReads::from_word)
 }
@@ -160,6 +170,8 @@ fn database(reader: &mut Reader<'_>, row: &Row, global: &Global) -> Database {
             primary: primary_reads(row),
         },
         failover_error: failover_error(row),
+        listen_failover: listen_failover(row),
+        pinning: pinning(row),
         pool_mode: pool_mode(row),
         pool_size: row.integer("pool_size"),
         min_pool_size: row.integer("min_pool_size"),

@@ -192,6 +192,7 @@ fn reads(reader: &mut Reader<'_>, row: &Row, database: &Database, global: &Globa
             "deferred_begin",
             "primary_reads",
             "failover_error",
+            "listen_failover",
         ];
         for name in keys.into_iter().filter(|name| row.is_given(name)) {
             reader.warn(row.line_of(name), &row.at(name), "has no effect: it speaks of `servers`");

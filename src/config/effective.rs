@@ -5,8 +5,8 @@
 use std::time::Duration;
 
 use super::{
-    Config, Database, FailoverError, MaxLag, PoolMode, PrimaryReads, Probe, ReadConsistency, ReadWriteSplit, Target,
-    UserOverrides,
+    Config, Database, FailoverError, ListenFailover, MaxLag, Pinning, PoolMode, PrimaryReads, Probe, ReadConsistency,
+    ReadWriteSplit, Target, UserOverrides,
 };
 
 impl Config {
@@ -61,6 +61,16 @@ impl Config {
     /// Database, then global.
     pub fn failover_error(&self, database: &Database) -> FailoverError {
         database.failover_error.unwrap_or(self.global.failover_error)
+    }
+
+    /// Database, then global.
+    pub fn listen_failover(&self, database: &Database) -> ListenFailover {
+        database.listen_failover.unwrap_or(self.global.listen_failover)
+    }
+
+    /// Database, then global.
+    pub fn pinning(&self, database: &Database) -> Pinning {
+        database.pinning.unwrap_or(self.global.pinning)
     }
 
     /// Database, then global.
@@ -197,7 +207,7 @@ mod tests {
              [databases.a]\nservers = ['h:1', 'h:2']\n\
              [databases.b]\nservers = 'h:1, h:2'\nread_write_split = 'declared'\nread_consistency = 'bounded'\n\
              read_wait = 0\nmax_staleness = '2s'\nmax_replica_lag = '64MB'\ndeferred_begin = false\n\
-             failover_error = '57P01'\nprimary_reads = 'share'\n\
+             failover_error = '57P01'\nprimary_reads = 'share'\nlisten_failover = 'relisten'\npinning = 'forbid'\n\
              [databases.one]\nservers = ['h:1']\nread_write_split = 'auto'\n\
              [databases.host]\nhost = 'a,b'\n\
              [users.u]\nread_write_split = 'off'\n[users.d]\nread_write_split = 'declared'\n",
@@ -227,6 +237,9 @@ mod tests {
         assert_eq!([a, b].map(|x| config.deferred_begin(x)), [true, false]);
         let errors = [FailoverError::RolledBack, FailoverError::Disconnect];
         assert_eq!([a, b].map(|x| config.failover_error(x)), errors);
+        let listens = [ListenFailover::Disconnect, ListenFailover::Relisten];
+        assert_eq!([a, b].map(|x| config.listen_failover(x)), listens);
+        assert_eq!([a, b].map(|x| config.pinning(x)), [Pinning::Allow, Pinning::Forbid]);
         assert_eq!([a, b].map(|x| config.primary_reads(x)), [PrimaryReads::Fallback, PrimaryReads::Share]);
     }
 

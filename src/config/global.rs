@@ -1,9 +1,10 @@
 //! [pure] The row of `[pgweir]` into its checked type.
 
-use super::build::{consistency, failover_error, pool_mode, primary_reads, split, word};
+use super::build::{consistency, failover_error, listen_failover, pinning, pool_mode, primary_reads, split, word};
 use super::read::{Reader, Row};
 use super::words::{
-    AuthType, ErrorCodes, FailoverError, LogFormat, PoolMode, PrimaryReads, ReadConsistency, ReadWriteSplit, SslMode,
+    AuthType, ErrorCodes, FailoverError, ListenFailover, LogFormat, Pinning, PoolMode, PrimaryReads, ReadConsistency,
+    ReadWriteSplit, SslMode,
 };
 use super::{Global, MaxLag, Probe, Reads, Tls};
 
@@ -91,6 +92,9 @@ pub(crate) fn global(reader: &mut Reader<'_>, row: &Row) -> Global {
         },
         max_held_clients: number("max_held_clients"),
         max_held_bytes: number("max_held_bytes"),
+        listen_failover: listen_failover(row).unwrap_or(ListenFailover::Disconnect),
+        pinning: pinning(row).unwrap_or(Pinning::Allow),
+        pin_warn_after: row.timeout("pin_warn_after"),
         zone: row.text("zone"),
         log_connections: row.boolean("log_connections"),
         log_disconnections: row.boolean("log_disconnections"),

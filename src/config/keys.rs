@@ -3,8 +3,8 @@
 //! Readers of files, `config/pgweir.toml` and the console take names and defaults from here and from nowhere else.
 
 use super::words::{
-    AuthType, ErrorCodes, FailoverError, LoadBalance, LogFormat, PoolMode, PrimaryReads, ReadConsistency,
-    ReadWriteSplit, SslMode,
+    AuthType, ErrorCodes, FailoverError, ListenFailover, LoadBalance, LogFormat, Pinning, PoolMode, PrimaryReads,
+    ReadConsistency, ReadWriteSplit, SslMode,
 };
 use Fallback::{Global, Is, Unset};
 use Kind::{Boolean, Choice, Lag, List, Mode, Networks, Path, Secret, Servers, Size, Text};
@@ -377,6 +377,11 @@ const GLOBAL: &[Key] = &[
     key("max_held_clients", COUNT, Is("0"), Taken, "Clients that wait for a primary at a time. 0: no limit."),
     key("max_held_bytes", Size { min: 0, max: u32::MAX as u64 }, Is("0"), Taken,
         "What they have sent by then, together. 0: no limit."),
+    key("listen_failover", Choice(ListenFailover::WORDS), Is("\"57P01\""), Taken,
+        "What a client that listens gets when its server is lost: 57P01, its end, or relisten: a server that listens again, and a notice."),
+    key("pinning", Choice(Pinning::WORDS), Is("\"allow\""), Taken,
+        "A statement whose effect would keep its server for this client: allow: it does; warn: and a warning says so; forbid: 0A000."),
+    key("pin_warn_after", TIMEOUT, Is("\"60s\""), Taken, "A server that stays with its client for longer is logged once. 0: none is."),
 
     key("log_connections", Boolean, Is("true"), Taken, "Log logins."),
     key("log_disconnections", Boolean, Is("true"), Taken, "Log why clients and servers left."),
@@ -429,6 +434,10 @@ const DATABASE: &[Key] = &[
         "Whether the primary takes part in this database's reads."),
     key("failover_error", Choice(FailoverError::WORDS), Global("failover_error"), Taken,
         "What its open transactions get when their server is lost."),
+    key("listen_failover", Choice(ListenFailover::WORDS), Global("listen_failover"), Taken,
+        "What its clients that listen get when their server is lost."),
+    key("pinning", Choice(Pinning::WORDS), Global("pinning"), Taken,
+        "Whether its statements may keep a server for their client."),
     key("pool_mode", Choice(PoolMode::WORDS), Global("pool_mode"), Taken, "When a server goes back to its pool."),
     key("pool_size", COUNT, Global("default_pool_size"), Taken, "Servers for each user of this database. 0: no limit."),
     key("min_pool_size", COUNT, Global("min_pool_size"), Taken, "Servers to keep open."),
@@ -576,6 +585,9 @@ mod tests {
             "max_held_bytes",
             "error_codes",
             "http_listen",
+            "listen_failover",
+            "pinning",
+            "pin_warn_after",
         ];
         let ours = [&split[..], &rest[..]].concat();
         let theirs = GLOBAL.iter().filter(|key| !key.name.starts_with("probe_") && !ours.contains(&key.name)).count();

@@ -37,7 +37,8 @@ use keys::Grammar;
 pub use shown::Shown;
 pub use source::{Put, Source};
 pub use words::{
-    AuthType, ErrorCodes, FailoverError, LogFormat, PoolMode, PrimaryReads, ReadConsistency, ReadWriteSplit, SslMode,
+    AuthType, ErrorCodes, FailoverError, ListenFailover, LogFormat, Pinning, PoolMode, PrimaryReads, ReadConsistency,
+    ReadWriteSplit, SslMode,
 };
 
 /// What a file may ask of the world around it. This room knows no environment and no disk.
@@ -176,6 +177,9 @@ pub struct Global {
     pub max_held_clients: usize,
     /// 0: no limit.
     pub max_held_bytes: usize,
+    pub listen_failover: ListenFailover,
+    pub pinning: Pinning,
+    pub pin_warn_after: Option<Duration>,
     /// Where this proxy stands.
     pub zone: Option<String>,
 
@@ -253,6 +257,8 @@ pub struct Database {
     pub probe: Option<Probe>,
     pub reads: ReadOverrides,
     pub failover_error: Option<FailoverError>,
+    pub listen_failover: Option<ListenFailover>,
+    pub pinning: Option<Pinning>,
     pub pool_mode: Option<PoolMode>,
     pub pool_size: Option<usize>,
     pub min_pool_size: Option<usize>,

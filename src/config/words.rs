@@ -95,6 +95,16 @@ words! {
 }
 
 words! {
+    /// What becomes of a statement that would keep its server for one client.
+    Pinning { Allow = "allow", Warn = "warn", Forbid = "forbid" }
+}
+
+words! {
+    /// What a client that listens gets when its server is lost: its connection's end, or a server that listens again.
+    ListenFailover { Disconnect = "57P01", Relisten = "relisten" }
+}
+
+words! {
     /// PgBouncer's `load_balance_hosts`.
     LoadBalance { RoundRobin = "round-robin", Disable = "disable" }
 }

@@ -28,11 +28,12 @@ impl Session {
             return Ok(FromClient::Wait);
         }
         self.record(&frame);
-        let kept = self.earlier.len();
+        let (kept, pin) = (self.earlier.len(), self.pin);
         let verdict = self.judge(frame, server, to_server)?;
         if self.earlier.len() > kept {
             self.ledger.last_replaces();
         }
+        self.warn_of_pin(pin);
         if matches!(tag, front::FLUSH | front::SYNC) && !self.ledger.speaks_of_shared() {
             self.replay.stop();
         }
@@ -53,6 +54,21 @@ impl Session {
             _ if matches!(self.batch, Batch::Failed | Batch::Refused) => {
                 known(frame.header.tag).map(|()| FromClient::Swallow)
             }
+            front::QUERY | front::PARSE | front::BIND if self.forbids() => {
+                self.unless_forbidden(frame, server, to_server)
+            }
+            _ => self.pass_on(frame, server, to_server),
+        }
+    }
+
+    /// What may go to a server, as it is or with what it needs.
+    pub(super) fn pass_on(
+        &mut self,
+        frame: Frame<'_>,
+        server: &mut ServerState,
+        to_server: &mut Outbox<'_>,
+    ) -> Result<FromClient, Error> {
+        match frame.header.tag {
             front::QUERY => Ok(self.query(&frame, server, to_server)),
             front::PARSE => self.parse(&frame, server, to_server),
             front::BIND => self.bind(&frame, server, to_server),

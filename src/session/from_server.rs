@@ -23,7 +23,7 @@ impl Session {
         let tag = frame.header.tag;
         match tag {
             // A server that goes says so in a Notice, too (57P01, 57P02).
-            back::NOTICE if self.survives() && backend::is_farewell(frame.body) => Ok(FromServer::Swallow),
+            back::NOTICE if self.may_outlive(frame.body) => Ok(FromServer::Swallow),
             back::NOTICE => Ok(self.unless_skipped()),
             back::PARAMETER_STATUS => self.parameter_status(&frame, server, to_client),
             back::NOTIFICATION => Ok(self.notification()),
@@ -31,10 +31,12 @@ impl Session {
             back::PARAMETER_DESCRIPTION if self.keep_parameters(&frame) => Ok(FromServer::Swallow),
             back::READY_FOR_QUERY => {
                 self.release_fakes(to_client);
+                self.tell_of_pin(to_client);
                 self.ready(&frame, server, to_client)
             }
             _ => {
                 self.release_fakes(to_client);
+                self.tell_of_pin(to_client);
                 let verdict = self.answer(tag, &frame, server, to_client)?;
                 if verdict == FromServer::Forward {
                     self.replay.stop();
@@ -54,7 +56,7 @@ impl Session {
 
     fn unless_skipped(&self) -> FromServer {
         match self.ledger.head() {
-            Some(owed) if matches!(owed.action, Action::Skip | Action::Ask) => FromServer::Swallow,
+            Some(owed) if matches!(owed.action, Action::Ask | Action::Listen | Action::Skip) => FromServer::Swallow,
             _ => FromServer::Forward,
         }
     }
@@ -134,35 +136,6 @@ impl Session {
             self.replaced(&owed);
         }
         verdict
-    }
-
-    /// Whether the next answer is one that we author: `flush_fakes` is due once the last frame has been passed on.
-    pub fn fakes_due(&self) -> bool {
-        !self.replay.holds() && self.ledger.head().is_some_and(|owed| owed.action == Action::Fake)
-    }
-
-    /// The server answers: what we held back for a batch that might be sent again goes in front of that.
-    fn release_fakes(&mut self, to_client: &mut Outbox<'_>) {
-        if self.ledger.head().is_some_and(|owed| owed.action == Action::Fake) {
-            self.replay.stop();
-            self.flush_fakes(to_client);
-        }
-    }
-
-    /// Authors the answers whose turn has come, but for those of a batch that may be sent again.
-    pub fn flush_fakes(&mut self, to_client: &mut Outbox<'_>) {
-        if self.replay.holds() {
-            return;
-        }
-        while let Some(owed) = self.ledger.pop_fake() {
-            match owed.kind {
-                Kind::Close => {
-                    self.statements.forget(owed.slot);
-                    encode::close_complete(to_client.end());
-                }
-                _ => encode::parse_complete(to_client.end()),
-            }
-        }
     }
 
     fn command_complete(&mut self, tag: &[u8], head: &Owed, server: &mut ServerState, to_client: &mut Outbox<'_>) {
@@ -251,7 +224,7 @@ impl Session {
         server: &mut ServerState,
         to_client: &mut Outbox<'_>,
     ) -> Result<FromServer, Error> {
-        if self.survives() && backend::is_farewell(frame.body) {
+        if self.may_outlive(frame.body) {
             // What it means for this client is told at the connection's end (`lose`).
             return Ok(FromServer::Swallow);
         }
@@ -276,38 +249,31 @@ impl Session {
             server.parsed.doubt(head.statement);
             return Ok(FromServer::Swallow);
         }
-        if head.action == Action::Ask && !self.told_fatal {
-            return Ok(FromServer::Swallow);
+        match head.action {
+            Action::Ask if !self.told_fatal => return Ok(FromServer::Swallow),
+            // What it listened to is gone after all.
+            Action::Listen => return Err(Error::new(ErrorKind::ServerLost, Side::Server)),
+            _ => {}
         }
         self.replay.stop();
         self.flush_fakes(to_client);
         self.release_parameters(to_client);
+        self.tell_of_pin(to_client);
         self.undo(&head);
         if head.swallowed > 0 && !ended_by_client(frame, &head) {
             self.strays = self.strays.saturating_add(head.swallowed);
             self.pin_for(Pin::CopyFailed);
         }
-        if head.ends_with_ready() {
-            return Ok(FromServer::Forward);
-        }
-        if is_stale(frame, &head) {
-            server.parsed.doubt(head.statement);
-        }
-        let renamed = if head.action == Action::Rename { self.rare.renamed().map(Box::from) } else { None };
-        let changed = self.is_of_changed_rows(frame.body, &head);
-        self.void_batch(server);
-        if changed {
-            encode::stale_plan(to_client.end());
-            return Ok(FromServer::Swallow);
-        }
-        match renamed {
-            Some(name) if backend::sqlstate(frame.body) == b"42P05" => {
-                let name = String::from_utf8_lossy(&name).into_owned();
-                encode::error(to_client.end(), &Error::new(ErrorKind::DuplicateStatement, Side::Client).about(&name));
-                Ok(FromServer::Swallow)
+        let reworded = self.reworded(frame.body, &head);
+        if !head.ends_with_ready() {
+            if is_stale(frame, &head) {
+                server.parsed.doubt(head.statement);
             }
-            _ => Ok(FromServer::Forward),
+            self.void_batch(server);
         }
+        let Some(reworded) = reworded else { return Ok(FromServer::Forward) };
+        to_client.end().extend(reworded);
+        Ok(FromServer::Swallow)
     }
 
     /// PROTOCOL 10: a shared statement's result type changed under it, and nobody saw anything of this batch yet.
@@ -345,13 +311,19 @@ impl Session {
             self.verified = true;
             return Ok(FromServer::Swallow);
         }
-        if head.action == Action::Ask {
-            self.end_pins();
-            return Ok(FromServer::Swallow);
+        match head.action {
+            Action::Ask => self.end_pins(),
+            Action::Listen => self.listens_again(to_client),
+            _ => return self.finish(server, to_client),
         }
+        Ok(FromServer::Swallow)
+    }
+
+    /// A ReadyForQuery that is the client's.
+    fn finish(&mut self, server: &mut ServerState, to_client: &mut Outbox<'_>) -> Result<FromServer, Error> {
         self.settle_sets(server);
         self.finish_reset(server, to_client);
-        if self.mode == PoolMode::Statement && status != TxStatus::Idle {
+        if self.mode == PoolMode::Statement && self.status != TxStatus::Idle {
             return Err(Error::new(ErrorKind::StatementMode, Side::Client));
         }
         Ok(FromServer::Forward)
@@ -386,7 +358,8 @@ fn is_stale(frame: &Frame<'_>, head: &Owed) -> bool {
 }
 
 pub(super) fn is_unnamed_parse(owed: &Owed) -> bool {
-    owed.kind == Kind::Parse && owed.statement == 0 && matches!(owed.action, Action::Forward | Action::Skip)
+    let ours = matches!(owed.action, Action::Forward | Action::Refuse | Action::Skip);
+    owed.kind == Kind::Parse && owed.statement == 0 && ours
 }
 
 pub(super) fn is_sent_in(unnamed: &Unnamed, batch: u32) -> bool {

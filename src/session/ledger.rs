@@ -6,6 +6,7 @@
 
 use std::collections::VecDeque;
 
+use super::pin::Pin;
 use crate::sql::End;
 use crate::wire::backend::TxStatus;
 
@@ -36,6 +37,10 @@ pub enum Action {
     Fake,
     /// It goes to the client.
     Forward,
+    /// It makes the server listen for a client whose own was lost: nobody sees the answer but as a warning.
+    Listen,
+    /// It stands for a statement that would pin: its error becomes ours, with the entry's reason.
+    Refuse,
     /// It goes to the client with the client's own statement name in an error's text.
     Rename,
     /// We sent the message: nobody sees its answer.
@@ -64,6 +69,8 @@ pub struct Owed {
     pub replaces: bool,
     /// What its text does to the transaction that it stands in.
     pub end: End,
+    /// Why it is refused; of one that is not, the pin that the client is to be warned of in front of the answer.
+    pub pin: Option<Pin>,
     /// How many COPYs the statement has begun.
     pub copies: u16,
     /// How many Syncs they swallowed, unless the COPY failed before it read them.
@@ -83,6 +90,7 @@ impl Owed {
             batch: 0,
             replaces: false,
             end: End::Open,
+            pin: None,
             ends: 0,
             copies: 0,
             swallowed: 0,
@@ -164,6 +172,19 @@ impl Ledger {
         }
     }
 
+    /// The message sent last led to this pin.
+    pub fn last_pins(&mut self, pin: Option<Pin>) {
+        if let Some(owed) = self.owed.back_mut() {
+            owed.pin = pin;
+        }
+    }
+
+    /// What the client is to be warned of in front of the head's answer, once.
+    pub fn take_warning(&mut self) -> Option<Pin> {
+        let head = self.owed.front_mut().filter(|head| head.pin.is_some() && head.action != Action::Refuse)?;
+        head.pin.take()
+    }
+
     pub fn head(&self) -> Option<&Owed> {
         self.owed.front()
     }
@@ -205,7 +226,7 @@ impl Ledger {
 
     /// Whether the client itself awaits nothing: what is owed answers messages of ours.
     pub fn owes_client_nothing(&self) -> bool {
-        self.owed.iter().all(|owed| owed.action == Action::Skip)
+        self.owed.iter().all(|owed| matches!(owed.action, Action::Listen | Action::Skip))
     }
 
     pub fn len(&self) -> usize {

@@ -19,6 +19,7 @@ impl Session {
         if self.mode != PoolMode::Session || !self.verified {
             self.align(server, to_server);
         }
+        self.listen_again(to_server);
         self.send_prelude(to_server);
     }
 

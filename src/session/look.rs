@@ -345,6 +345,8 @@ mod tests {
             intern,
             wishes,
             forgiving: true,
+            clustered: true,
+            pinning: crate::config::Pinning::Allow,
             prepared: true,
         })
     }

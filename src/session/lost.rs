@@ -13,7 +13,7 @@ use super::{Batch, Session};
 use crate::config::PoolMode;
 use crate::error::{Error, Kind as ErrorKind, Side};
 use crate::sql::End;
-use crate::wire::backend::TxStatus;
+use crate::wire::backend::{self, TxStatus};
 use crate::wire::encode;
 
 /// What the messages that were not answered may have done.
@@ -32,6 +32,11 @@ impl Session {
         self.forgiving && self.pin.is_none() && self.mode == PoolMode::Transaction && self.strays == 0
     }
 
+    /// A server says goodbye to a client that may go on without it.
+    pub(super) fn may_outlive(&self, message: &[u8]) -> bool {
+        backend::is_farewell(message) && (self.survives() || self.clustered && self.only_listens())
+    }
+
     /// A reload may change it.
     pub fn set_forgiving(&mut self, forgiving: bool) {
         self.forgiving = forgiving;
@@ -41,8 +46,7 @@ impl Session {
     /// `reads`: what was sent in autocommit is proven to read. Returns the error that was told, if one was.
     pub fn lose(&mut self, reads: bool, to_client: &mut Outbox<'_>) -> Option<ErrorKind> {
         let begun = self.status != TxStatus::Idle;
-        let owed: Vec<Owed> =
-            std::iter::from_fn(|| self.ledger.pop()).filter(|owed| owed.action != Action::Skip).collect();
+        let owed: Vec<Owed> = std::iter::from_fn(|| self.ledger.pop()).filter(|owed| !is_ours(owed)).collect();
         let outcome = outcome(&owed, begun, reads);
         let after = if begun && outcome == Outcome::Undone { TxStatus::Failed } else { TxStatus::Idle };
         let mut told = false;
@@ -82,6 +86,11 @@ impl Session {
         self.forget_sets();
         self.absent = None;
     }
+}
+
+/// Nobody waits for its answer but we.
+fn is_ours(owed: &Owed) -> bool {
+    matches!(owed.action, Action::Ask | Action::Listen | Action::Skip)
 }
 
 /// What came of the messages that are owed an answer.

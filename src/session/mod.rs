@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use crate::config::PoolMode;
+use crate::config::{Pinning, PoolMode};
 use crate::error::{Error, Kind as ErrorKind, Side};
 use crate::sql::{End, Lexical, Reported};
 use crate::stats::Prepares;
@@ -16,6 +16,7 @@ use crate::wire::{back, encode, frame, front};
 mod absent;
 mod customs;
 mod effects;
+mod fakes;
 mod from_client;
 mod from_server;
 pub mod hold;
@@ -25,12 +26,15 @@ pub mod look;
 mod lost;
 pub mod outbox;
 pub mod pin;
+mod pinning;
 mod pins;
 mod portals;
 pub mod prepared;
 mod rare;
+mod relisten;
 mod replay;
 mod reset;
+mod reworded;
 mod server_state;
 mod sets;
 pub mod settings;
@@ -46,6 +50,7 @@ use customs::{Customs, lexical};
 use ledger::{Action, Kind, Ledger, Settled};
 use outbox::Outbox;
 use pin::Pin;
+pub use pinning::News;
 use prepared::{Intern, Statements, Unnamed};
 use rare::Rare;
 use replay::Replay;
@@ -120,15 +125,19 @@ pub struct Origin {
     pub intern: Arc<dyn Intern>,
     /// A lost server ends its transaction with 40001 or 08007 (`failover_error`).
     pub forgiving: bool,
+    /// Its server is one of several, of which another may take over.
+    pub clustered: bool,
     /// Its startup packet's `pgweir.*`.
     pub wishes: Wishes,
     /// Named statements follow the client (`max_prepared_statements` is not 0).
     pub prepared: bool,
+    pub pinning: Pinning,
 }
 
 /// One client's conversation.
 pub struct Session {
     mode: PoolMode,
+    pinning: Pinning,
     ledger: Ledger,
     status: TxStatus,
     batch: Batch,
@@ -168,6 +177,8 @@ pub struct Session {
     startup_wishes: Wishes,
     /// A lost server costs this client its transaction, and not its connection.
     forgiving: bool,
+    /// Another server may take over.
+    clustered: bool,
     /// What the statements of the open batch do to their transaction, if there are any.
     batch_end: Option<End>,
     unnamed_end: End,
@@ -192,6 +203,7 @@ impl Session {
         let (lexical, customs) = (lexical(&origin.settings), Customs::of(&origin.settings));
         Session {
             mode: origin.mode,
+            pinning: origin.pinning,
             ledger: Ledger::default(),
             status: TxStatus::Idle,
             batch: Batch::Closed,
@@ -217,6 +229,7 @@ impl Session {
             wishes: origin.wishes,
             startup_wishes: origin.wishes,
             forgiving: origin.forgiving,
+            clustered: origin.clustered,
             batch_end: None,
             unnamed_end: End::Open,
             ddl: Ddl::None,
@@ -247,7 +260,8 @@ impl Session {
             back::READY_FOR_QUERY | back::PARAMETER_STATUS | back::COMMAND_COMPLETE | back::ERROR | back::NOTICE => {
                 header.len.min(COLLECT)
             }
-            back::ROW_DESCRIPTION | back::PARAMETER_DESCRIPTION => header.len.min(COLLECT),
+            // A row that is not just passed on is one of an answer to us.
+            back::ROW_DESCRIPTION | back::PARAMETER_DESCRIPTION | back::DATA_ROW => header.len.min(COLLECT),
             _ => frame::HEADER,
         }
     }

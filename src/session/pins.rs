@@ -7,7 +7,9 @@
 
 use super::ledger::{Action, Kind, Owed};
 use super::pin::Pin;
+use super::pinning::News;
 use super::{PoolMode, Session};
+use crate::config::Pinning;
 use crate::sql::{self, Special, Statement, Taint, Taints};
 use crate::wire::backend::{self, TxStatus};
 use crate::wire::encode;
@@ -29,6 +31,10 @@ const TOLD: [(Taint, &str); 5] = [
          AND refobjid OPERATOR(pg_catalog.=) pg_catalog.pg_my_temp_schema())",
     ),
 ];
+
+/// The text that makes another server listen to the same.
+const CHANNELS: &str = ", (SELECT pg_catalog.string_agg(pg_catalog.format('LISTEN %I', channel), ';') \
+    FROM pg_catalog.pg_listening_channels() AS listened (channel))";
 
 const CAN_BE_TOLD: Taints = Taints::of(&[
     Taint::AdvisoryLock,
@@ -55,6 +61,11 @@ pub struct Pins {
     doubt: bool,
     /// The server's answer: nothing is left.
     clear: bool,
+    /// The same: the text that listens to what this session listens to.
+    heard: Option<Box<[u8]>>,
+    /// That of the last answer, as long as nothing may have changed it.
+    channels: Option<Box<[u8]>>,
+    pub(super) news: News,
 }
 
 impl Pins {
@@ -62,16 +73,40 @@ impl Pins {
         self.doubt && !self.lasting && self.taints.is_within(CAN_BE_TOLD)
     }
 
+    /// What pins may have ended, or come.
+    pub(super) fn doubt(&mut self) {
+        self.doubt = true;
+        self.channels = None;
+    }
+
+    /// Another server is to say the same.
+    pub(super) fn ask_again(&mut self) {
+        self.doubt = true;
+    }
+
+    /// Whether these are all reasons.
+    pub(super) fn is_all(&self, taints: Taints) -> bool {
+        !self.lasting && self.taints == taints
+    }
+
+    /// The text that listens to what the session listens to, where that is known.
+    pub(super) fn channels(&self) -> Option<&[u8]> {
+        self.channels.as_deref()
+    }
+
     fn is_over(&self) -> bool {
         !self.lasting && self.taints.is_empty()
     }
 
-    /// The conditions of what pins; the truth, if all of that has ended by itself.
+    /// The conditions of what pins; the truth, if all of that has ended by itself. Beside them, what is listened to.
     fn question(&self) -> String {
         let mut text = "SELECT true".to_owned();
         for (_, nothing_left) in TOLD.iter().filter(|(taint, _)| self.taints.contains(*taint)) {
             text.push_str(" AND ");
             text.push_str(nothing_left);
+        }
+        if self.taints.contains(Taint::Listen) {
+            text.push_str(CHANNELS);
         }
         text
     }
@@ -82,9 +117,13 @@ impl Session {
         if self.mode == PoolMode::Session {
             return;
         }
+        let told = self.pinning != Pinning::Allow && self.pin.is_none();
         self.pin.get_or_insert(pin);
         let pins = self.rare.pins_mut();
-        pins.doubt = true;
+        if told {
+            pins.news.pinned = Some(pin);
+        }
+        pins.doubt();
         match pin {
             Pin::Statement(taint) => pins.taints = pins.taints.with(Taints::of(&[taint])),
             Pin::CopyFailed | Pin::LargeParse | Pin::LargeQuery | Pin::Notified => pins.lasting = true,
@@ -100,7 +139,7 @@ impl Session {
     /// A text that goes out may end what pins.
     pub(super) fn note_ending(&mut self, text: &[u8]) {
         if self.pin.is_some() && sql::may_end_state(text, self.lexical) {
-            self.rare.pins_mut().doubt = true;
+            self.rare.pins_mut().doubt();
         }
     }
 
@@ -116,19 +155,26 @@ impl Session {
     /// Asks. The answer's ReadyForQuery may end the pin, and the loan with it.
     pub fn ask(&mut self, to_server: &mut Vec<u8>) {
         let pins = self.rare.pins_mut();
-        (pins.doubt, pins.clear) = (false, false);
+        (pins.doubt, pins.clear, pins.heard) = (false, false, None);
         encode::query(to_server, pins.question().as_bytes());
         self.ledger.push(Owed::new(Kind::Query, Action::Ask));
     }
 
     pub(super) fn pins_answered(&mut self, row: &[u8]) {
-        self.rare.pins_mut().clear = backend::first_value(row) == Some(b"t");
+        let pins = self.rare.pins_mut();
+        pins.clear = backend::value(row, 0) == Some(b"t");
+        pins.heard = backend::value(row, 1).map(Box::from);
     }
 
     /// The answer is whole. What the client sent behind the question may pin again: then it was noted since.
     pub(super) fn end_pins(&mut self) {
         let pins = self.rare.pins_mut();
-        if std::mem::take(&mut pins.clear) && !pins.doubt && self.status == TxStatus::Idle {
+        let (clear, heard) = (std::mem::take(&mut pins.clear), pins.heard.take());
+        if pins.doubt || self.status != TxStatus::Idle {
+            return;
+        }
+        pins.channels = heard;
+        if clear {
             pins.taints = Taints::NONE;
             self.pin = None;
         }
@@ -169,6 +215,8 @@ mod tests {
             pins.question(),
             "SELECT true AND NOT EXISTS (SELECT FROM pg_catalog.pg_listening_channels()) \
              AND NOT EXISTS (SELECT FROM pg_catalog.pg_prepared_statements WHERE from_sql)"
+                .to_owned()
+                + CHANNELS
         );
         assert!(!Pins { taints: taints.with(Taints::of(&[Taint::Load])), doubt: true, ..Pins::default() }.may_ask());
         assert!(!Pins { taints, doubt: true, lasting: true, ..Pins::default() }.may_ask());

@@ -20,7 +20,7 @@ impl Session {
             let before = if owed.replaces { earlier.pop() } else { None };
             replaced = match (std::mem::take(&mut replaced), before) {
                 // PostgreSQL drops the earlier one before it reads the text of a Parse.
-                (Replaced::Nothing, _) if refused && is_unnamed_parse(&owed) && owed.action == Action::Forward => {
+                (Replaced::Nothing, _) if refused && is_unnamed_parse(&owed) && owed.action != Action::Skip => {
                     Replaced::Gone
                 }
                 (Replaced::Nothing, Some(before)) => Replaced::By(before),

@@ -41,9 +41,14 @@ pub fn backend_key_data(body: &[u8]) -> Result<(i32, &[u8]), Malformed> {
     }
 }
 
-/// The first column's value in a DataRow; None: NULL, or no column.
-pub fn first_value(body: &[u8]) -> Option<&[u8]> {
-    let (len, rest) = body.get(2..)?.split_first_chunk::<4>()?;
+/// One column's value in a DataRow, counted from 0; None: NULL, or no such column.
+pub fn value(body: &[u8], at: usize) -> Option<&[u8]> {
+    let mut rest = body.get(2..)?;
+    for _ in 0..at {
+        let (len, after) = rest.split_first_chunk::<4>()?;
+        rest = after.get(usize::try_from(i32::from_be_bytes(*len)).unwrap_or(0)..)?;
+    }
+    let (len, rest) = rest.split_first_chunk::<4>()?;
     rest.get(..usize::try_from(i32::from_be_bytes(*len)).ok()?)
 }
 
@@ -135,6 +140,8 @@ mod tests {
         let error = b"SERROR\0C42P05\0Mtwice\0\0";
         assert_eq!((sqlstate(error), field(error, b'M')), (&b"42P05"[..], Some(&b"twice"[..])));
         assert_eq!(sqlstate(b"SERROR"), b"");
+        let row = b"\0\x03\0\0\0\x01t\xff\xff\xff\xff\0\0\0\x02ab";
+        assert_eq!([0, 1, 2, 3].map(|at| value(row, at)), [Some(&b"t"[..]), None, Some(b"ab"), None]);
         assert_eq!(authentication(b"\0\0\0\x05salt"), Ok(Authentication::Md5Password { salt: *b"salt" }));
         assert!(authentication(b"\0\0\0").is_err());
     }

@@ -160,6 +160,29 @@ pub fn error(out: &mut Vec<u8>, error: &Error) {
     error_fields(out, severity, error.sqlstate().as_bytes(), error.text().as_bytes());
 }
 
+/// The same with a HINT.
+pub fn error_with_hint(out: &mut Vec<u8>, error: &Error, hint: &str) {
+    let severity = if error.kind.fatal() { "FATAL" } else { "ERROR" };
+    report(out, back::ERROR, severity, error.sqlstate(), &[(b'M', &error.text()), (b'H', hint)]);
+}
+
+/// NoticeResponse: a warning with a HINT.
+pub fn warning(out: &mut Vec<u8>, text: &str, hint: &str) {
+    report(out, back::NOTICE, "WARNING", "01000", &[(b'M', text), (b'H', hint)]);
+}
+
+/// An error or notice with more than its text.
+fn report(out: &mut Vec<u8>, tag: u8, severity: &str, sqlstate: &str, more: &[(u8, &str)]) {
+    let head = [(b'S', severity), (b'V', severity), (b'C', sqlstate)];
+    message(out, tag, |out| {
+        for (kind, value) in head.iter().chain(more) {
+            out.push(*kind);
+            cstr(out, value.as_bytes());
+        }
+        out.push(0);
+    });
+}
+
 /// NoticeResponse of ours.
 pub fn notice(out: &mut Vec<u8>, text: &str) {
     message(out, back::NOTICE, |out| fields(out, b"NOTICE", b"00000", text.as_bytes()));
@@ -167,14 +190,7 @@ pub fn notice(out: &mut Vec<u8>, text: &str) {
 
 /// The same with a DETAIL.
 pub fn notice_with_detail(out: &mut Vec<u8>, text: &str, detail: &str) {
-    let more = [(b'S', "NOTICE"), (b'V', "NOTICE"), (b'C', "00000"), (b'M', text), (b'D', detail)];
-    message(out, back::NOTICE, |out| {
-        for (kind, value) in more {
-            out.push(kind);
-            cstr(out, value.as_bytes());
-        }
-        out.push(0);
-    });
+    report(out, back::NOTICE, "NOTICE", "00000", &[(b'M', text), (b'D', detail)]);
 }
 
 pub fn error_fields(out: &mut Vec<u8>, severity: &[u8], sqlstate: &[u8], text: &[u8]) {

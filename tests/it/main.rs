@@ -31,6 +31,7 @@ mod monitor;
 mod ops;
 mod ops_files;
 mod outcomes;
+mod pinning;
 mod pins;
 mod pipeline;
 mod pooling;

@@ -42,13 +42,17 @@ mod room {
         }
 
         async fn proxy_with(&self, lines: &str) -> Proxy {
+            self.setup(lines).start().await
+        }
+
+        fn setup(&self, lines: &str) -> Setup {
             let probe = format!("probe_user = 'pgweir_probe'\nprobe_password = '{}'", self.room.password());
             // Where a read runs does not hang on the machine's load.
             let global = format!("{probe}\nread_wait = '20s'\n{lines}");
             let setup = Setup::before(self.primary.port(), self.room.password()).global(&global);
             let (primary, standby) = (self.primary.port(), self.standby.port());
             let servers = format!("servers = ['127.0.0.1:{primary}', '127.0.0.1:{standby}']");
-            setup.database("test1", &servers).start().await
+            setup.database("test1", &servers)
         }
     }
 
@@ -319,5 +323,71 @@ mod room {
         stage.primary.stop(Stop::Fast);
         let words = pinned.last_words().await;
         assert!(words.starts_with("FATAL 57P01 "), "{words}");
+    }
+    /// Notifications that are sent while nobody listens are lost: the end of its connection tells a driver to read again.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_listener_ends_with_its_server() {
+        let mut stage = Stage::open("it-listener").await;
+        let proxy = stage.proxy().await;
+        let mut listener = client(&proxy, &["LISTEN one"]).await;
+        stage.primary.stop(Stop::Fast);
+        let words = listener.last_words().await;
+        assert!(words.starts_with("FATAL 57P01 "), "{words}");
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_listener_listens_again_on_the_next_primary() {
+        let mut stage = Stage::open("it-listens-again").await;
+        let mut proxy = stage.proxy().await;
+        let channels = ["LISTEN one", "LISTEN \"Two, three\"", "LISTEN gone; SELECT 1", "UNLISTEN gone"];
+        let mut listener = client(&proxy, &channels).await;
+        let mut asks = client(&proxy, &["LISTEN one"]).await;
+        let mut beside = client(&proxy, &["LISTEN one", "CREATE TEMP TABLE mine (n int)"]).await;
+        let mut open = client(&proxy, &["LISTEN one", "BEGIN", "INSERT INTO moves VALUES (1)"]).await;
+        let mut begins = client(&proxy, &["BEGIN", "LISTEN one"]).await;
+        // Those who listen already are told as the config has it when their server is lost.
+        proxy.reload(stage.setup("listen_failover = 'relisten'")).await;
+        stage.primary.stop(Stop::Fast);
+        for mut other in [beside.last_words().await, begins.last_words().await] {
+            other.truncate(11);
+            assert_eq!(other, "FATAL 57P01");
+        }
+        assert!(listener.is_silent().await, "there is no primary to listen on");
+        asks.send(&say::query("INSERT INTO moves VALUES (2)")).await;
+        assert_eq!(open.query("INSERT INTO moves VALUES (3)").await, "E(40001) Z(E)");
+        assert_eq!(open.query("ROLLBACK").await, "C(ROLLBACK) Z(I)");
+        stage.standby.promote().expect("it takes over");
+        for wire in [&mut listener, &mut asks, &mut open] {
+            let warning = wire.frame().await.expect("a warning");
+            let said = [b'S', b'C', b'M'].map(|field| warning.field(field)).join(" ");
+            assert_eq!(said, "WARNING 01000 the server was lost: listening again on another one");
+        }
+        assert_eq!(asks.ready().await, "C(INSERT 0 1) Z(I)");
+        let sent = "NOTIFY gone; NOTIFY one; NOTIFY \"Two, three\"";
+        stage.standby.psql("test1", sent).expect("they are sent");
+        assert_eq!(listener.read(2).await, "A A");
+        assert_eq!((open.read(1).await, asks.read(1).await), ("A".to_owned(), "A".to_owned()));
+        assert!(listener.is_silent().await, "what it stopped listening to is not there");
+        // It is as pinned as before, and stops being so.
+        assert_eq!(listener.query("SELECT count(*) FROM pg_listening_channels()").await, "T D(2) C(SELECT 1) Z(I)");
+        assert_eq!(listener.query("UNLISTEN *").await, "C(UNLISTEN) Z(I)");
+        assert_eq!(listener.query("SELECT n FROM moves").await, "T D(2) C(SELECT 1) Z(I)");
+    }
+
+    /// One backend is ended; then another server becomes primary, and the old one says nothing of it.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_listener_leaves_a_server_that_is_replaced() {
+        let mut stage = Stage::open("it-listener-moves").await;
+        let proxy = stage.proxy_with("listen_failover = 'relisten'").await;
+        let mut listener = client(&proxy, &["LISTEN one"]).await;
+        let ended = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE usename = 'app'";
+        stage.primary.psql("postgres", ended).expect("it is ended");
+        assert_eq!(listener.read(1).await, "N(01000)");
+        stage.primary.psql("test1", "NOTIFY one").expect("it is sent");
+        assert_eq!(listener.read(1).await, "A");
+        stage.standby.promote().expect("it takes over");
+        assert_eq!(listener.read(1).await, "N(01000)");
+        stage.standby.psql("test1", "NOTIFY one").expect("it is sent");
+        assert_eq!(listener.read(1).await, "A");
     }
 }

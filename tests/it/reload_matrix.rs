@@ -161,6 +161,7 @@ const READS: &[&str] = &[
     "deferred_begin",
     "primary_reads",
     "failover_error",
+    "listen_failover",
 ];
 
 async fn the_log_follows_its_file(pg: Servers) {

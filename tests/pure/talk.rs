@@ -67,6 +67,8 @@ impl Talk {
             intern,
             wishes: Default::default(),
             forgiving: false,
+            clustered: false,
+            pinning: pgweir::config::Pinning::Allow,
             prepared,
         };
         Talk { session: Session::new(origin), held: Vec::new() }

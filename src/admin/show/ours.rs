@@ -1,6 +1,7 @@
 //! What PgBouncer has no table for: where the servers stand, and why batches, pins and waits are as they are.
 
 use std::collections::BTreeMap;
+use std::time::SystemTime;
 
 use super::live::{ends, time};
 use super::row;
@@ -71,9 +72,11 @@ pub fn pins(house: &House) -> Vec<Row> {
 
 pub fn pinned(house: &House) -> Vec<Row> {
     let listen_port = house.backends.ground().config.global.listen_port;
+    let now = SystemTime::now();
     let row = |client: &crate::stats::snapshot::Client| {
         let (reason, since) = client.pin?;
         let (addr, port) = ends(client.address, listen_port);
+        let lasted = now.duration_since(since).unwrap_or_default();
         Some(row![
             client.id,
             &*client.user,
@@ -85,6 +88,8 @@ pub fn pinned(house: &House) -> Vec<Row> {
             port,
             client.remote_pid,
             &*client.application_name,
+            lasted.as_secs(),
+            house.is_long_pin(lasted),
         ])
     };
     house.clients_shown().iter().filter_map(row).collect()

@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 
 use pgweir::demo::{Binaries, Problem, Process, Result, Room, free_ports, run};
 use rustix::process::{Pid, Signal, kill_process};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 use tokio_postgres::{Client, NoTls};
 
 use crate::drill::field::{DATABASE, USER, config, counts};
@@ -169,16 +171,16 @@ impl Patroni {
         row.is_ok_and(|row| row.is_some())
     }
 
-    /// Until the other server, where it runs, is the leader's synchronous standby.
+    /// Until the other server, where it runs, is one that Patroni may promote: the leader's synchronous standby, by what
+    /// stands in etcd too, which Patroni writes after the server's own view has it.
     async fn settle(&self) -> Result<()> {
         if self.nodes.iter().any(|node| node.process.is_none()) {
             return Ok(());
         }
         let begun = Instant::now();
         loop {
-            let (_, leader) = self.leader().await?;
-            let sql = "SELECT FROM pg_stat_replication WHERE sync_state IN ('sync', 'quorum')";
-            if leader.query(sql, &[]).await.is_ok_and(|rows| rows.len() == 1) {
+            let (leader, _) = self.leader().await?;
+            if is_sync(self.nodes[1 - leader].rest).await {
                 return Ok(());
             }
             late(begun, "a synchronous standby")?;
@@ -223,6 +225,18 @@ impl Drop for Patroni {
 
 async fn ask(client: &Client, sql: &str) -> Result<()> {
     client.batch_execute(sql).await.map_err(|error| Problem::new(sql, error))
+}
+
+/// Patroni's REST API: 200 from a synchronous standby only.
+async fn is_sync(rest: u16) -> bool {
+    let ask = async {
+        let mut stream = TcpStream::connect(("127.0.0.1", rest)).await?;
+        stream.write_all(b"GET /sync HTTP/1.0\r\n\r\n").await?;
+        let mut answer = Vec::new();
+        stream.take(64).read_to_end(&mut answer).await?;
+        Ok::<_, std::io::Error>(answer)
+    };
+    ask.await.is_ok_and(|answer| answer.windows(5).any(|part| part == b" 200 "))
 }
 
 fn postmaster(file: &Path) -> Result<Pid> {

@@ -1,10 +1,10 @@
 //! Asking a running server: a role's verifier for `hash --from`, and what `init` looks at.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use crate::auth::Secret;
-use crate::config::{self, Address, Outside};
+use crate::config::{Address, Nowhere};
+use crate::net::parting;
 use crate::net::talk::Talk;
 use crate::net::tls::Connector;
 use crate::server::connect::Route;
@@ -88,18 +88,9 @@ fn plan(url: &str) -> Result<Plan, String> {
     let password = url.password().map(decode).or_else(|| std::env::var("PGPASSWORD").ok()).unwrap_or_default();
     let database = decode(url.path().trim_start_matches('/'));
     // The defaults of a config, for timeouts and sockets.
-    struct Nothing;
-    impl Outside for Nothing {
-        fn env(&self, _: &str) -> Option<String> {
-            None
-        }
-        fn read(&self, _: &Path) -> Result<String, String> {
-            Err("no files".to_owned())
-        }
-    }
     let text = "[pgweir]\nlisten_addr = \"127.0.0.1\"\nauth_type = \"trust\"\n[databases.x]\nhost = \"localhost\"\n";
-    let parsed = config::parse(Path::new("defaults"), text, &Nothing).map_err(|problems| format!("{problems:?}"))?;
-    let global = Arc::new(parsed.config.global);
+    let config = Nowhere::config(text).map_err(|problems| format!("{problems:?}"))?;
+    let global = Arc::new(config.global);
     let tls = Connector::build(&global.server_tls).map_err(|fault| fault.to_string())?;
     let host = url.host_str().unwrap_or("localhost").to_owned();
     Ok(Plan {

@@ -154,27 +154,12 @@ fn target(servers: &[String]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-
     use super::*;
-    use crate::config::{self, Outside, Target};
-
-    struct Nothing;
-
-    impl Outside for Nothing {
-        fn env(&self, _: &str) -> Option<String> {
-            None
-        }
-
-        fn read(&self, _: &Path) -> Result<String, String> {
-            Err("no files".to_owned())
-        }
-    }
+    use crate::config::{self, Nowhere, Target};
 
     fn parsed(seen: &Seen) -> config::Config {
         let text = render(seen);
-        let parsed = config::parse(Path::new("p.toml"), &text, &Nothing);
-        let parsed = parsed.unwrap_or_else(|problems| panic!("{problems:?}\n{text}"));
+        let parsed = Nowhere::parse(&text).unwrap_or_else(|problems| panic!("{problems:?}\n{text}"));
         assert_eq!(parsed.warnings, [], "{text}");
         parsed.config
     }

@@ -397,26 +397,13 @@ fn secret(ground: &Ground, database: &Database, user: &str) -> Secret {
 mod tests {
     use super::super::holds::Mode;
     use super::*;
-    use crate::config::{self, Outside};
-
-    struct Nothing;
-
-    impl Outside for Nothing {
-        fn env(&self, _: &str) -> Option<String> {
-            None
-        }
-
-        fn read(&self, _: &Path) -> Result<String, String> {
-            Err("no such file".to_owned())
-        }
-    }
+    use crate::config::Nowhere;
 
     fn backends() -> Arc<Backends> {
         let text = "[pgweir]\nauth_file = 'x'\n[databases.known]\nhost = '127.0.0.1'\nport = 1\n\
                     [databases.'*']\nhost = '127.0.0.1'\nport = 1\n";
-        let parsed = config::parse(Path::new("p.toml"), text, &Nothing).expect("a sound file");
         Backends::new(Ground {
-            config: Arc::new(parsed.config),
+            config: Arc::new(Nowhere::config(text).expect("a sound file")),
             userlist: Arc::default(),
             server_tls: None,
             server_tls_stamp: Arc::default(),

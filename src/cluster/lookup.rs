@@ -277,26 +277,12 @@ fn secret(rows: &[Vec<Option<String>>], user: &str) -> Result<Option<Secret>, &'
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-
     use super::*;
-    use crate::config::{self, Outside};
-
-    struct Nothing;
-
-    impl Outside for Nothing {
-        fn env(&self, _: &str) -> Option<String> {
-            None
-        }
-
-        fn read(&self, _: &Path) -> Result<String, String> {
-            Err("no such file".to_owned())
-        }
-    }
+    use crate::config::Nowhere;
 
     fn place(text: &str, name: &str) -> Option<(String, String)> {
         let text = format!("[pgweir]\nauth_type = 'trust'\n{text}");
-        let config = config::parse(Path::new("p.toml"), &text, &Nothing).expect("a sound file").config;
+        let config = Nowhere::config(&text).expect("a sound file");
         source(&config, name).map(|source| (source.database, source.asker))
     }
 

@@ -90,26 +90,12 @@ impl Watch {
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-
     use super::*;
-    use crate::config::{self, Outside};
-
-    struct Nothing;
-
-    impl Outside for Nothing {
-        fn env(&self, _: &str) -> Option<String> {
-            None
-        }
-
-        fn read(&self, _: &Path) -> Result<String, String> {
-            Err("no such file".to_owned())
-        }
-    }
+    use crate::config::Nowhere;
 
     fn config(text: &str) -> Config {
         let text = format!("[pgweir]\nauth_type = 'trust'\n{text}");
-        config::parse(Path::new("p.toml"), &text, &Nothing).expect("a sound file").config
+        Nowhere::config(&text).expect("a sound file")
     }
 
     fn watch(config: &Config, name: &str) -> Option<Watch> {

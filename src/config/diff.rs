@@ -113,12 +113,12 @@ fn shown(key: &Key, value: Option<&Value>) -> String {
 mod tests {
     use std::path::Path;
 
+    use super::super::Nowhere;
     use super::super::parse;
-    use super::super::tests::Nothing;
     use super::*;
 
     fn config(text: &str) -> Config {
-        parse(Path::new("p.toml"), text, &Nothing).unwrap_or_else(|problems| panic!("{problems:?}")).config
+        parse(Path::new("p.toml"), text, &Nowhere).unwrap_or_else(|problems| panic!("{problems:?}")).config
     }
 
     #[test]

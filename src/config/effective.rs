@@ -157,12 +157,12 @@ impl Config {
 mod tests {
     use std::path::Path;
 
-    use super::super::tests::Nothing;
+    use super::super::Nowhere;
     use super::super::{PoolMode, parse};
     use super::*;
 
     fn config(text: &str) -> Config {
-        parse(Path::new("p.toml"), text, &Nothing).expect("a sound file").config
+        parse(Path::new("p.toml"), text, &Nowhere).expect("a sound file").config
     }
 
     const FILE: &str = "\

@@ -98,7 +98,7 @@ fn inner<'a>(draft: &'a Draft, table: &str) -> &'a [Entry] {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::Nothing;
+    use super::super::Nowhere;
     use super::*;
 
     /// Files as people have them; every one is read in both grammars.
@@ -113,9 +113,9 @@ mod tests {
     fn both_files_mean_the_same() {
         for (name, text) in CORPUS {
             let file = Path::new("/etc/p/p.ini");
-            let from_ini = parse(file, text, &Nothing).unwrap_or_else(|problems| panic!("{name}: {problems:?}"));
-            let toml = import(file, text, &Nothing, Path::new("/")).expect("a sound ini");
-            let from_toml = parse(Path::new("/etc/p/p.toml"), &toml, &Nothing);
+            let from_ini = parse(file, text, &Nowhere).unwrap_or_else(|problems| panic!("{name}: {problems:?}"));
+            let toml = import(file, text, &Nowhere, Path::new("/")).expect("a sound ini");
+            let from_toml = parse(Path::new("/etc/p/p.toml"), &toml, &Nowhere);
             let from_toml = from_toml.unwrap_or_else(|problems| panic!("{name}: {problems:?}\n{toml}"));
             assert_eq!(from_ini.config, from_toml.config, "{name}\n{toml}");
             assert_eq!(super::super::diff(&from_ini.config, &from_toml.config), [], "{name}");
@@ -126,7 +126,7 @@ mod tests {
     fn what_differs_is_said() {
         let text = "[pgbouncer]\nauth_file = users\npkt_buf = 8192\nserver_reset_query = A ${b}\n\
             [databases]\n'my db' = host=h,g port=1\n";
-        let toml = import(Path::new("p.ini"), text, &Nothing, Path::new("/srv")).expect("a sound ini");
+        let toml = import(Path::new("p.ini"), text, &Nowhere, Path::new("/srv")).expect("a sound ini");
         let lines = [
             "auth_file = \"/srv/users\"",
             "# In transaction mode settings follow their client, so that none is needed.\nserver_reset_query = \"A $${b}\"",
@@ -137,7 +137,7 @@ mod tests {
         for line in lines {
             assert!(toml.contains(line), "{line}\n{toml}");
         }
-        let problems = import(Path::new("p.toml"), "[pgweir]\n", &Nothing, Path::new("/")).expect_err("TOML");
+        let problems = import(Path::new("p.toml"), "[pgweir]\n", &Nowhere, Path::new("/")).expect_err("TOML");
         assert_eq!(problems[0].to_string(), "p.toml:0: file: expected an ini with a section [pgbouncer]");
     }
 }

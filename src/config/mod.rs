@@ -16,6 +16,7 @@ mod ini;
 pub mod keys;
 pub(crate) mod literal;
 mod network;
+mod nowhere;
 mod read;
 mod shown;
 mod source;
@@ -34,6 +35,7 @@ pub use diff::{Change, diff};
 use draft::{Draft, Files};
 pub use import::import;
 use keys::Grammar;
+pub use nowhere::Nowhere;
 pub use shown::Shown;
 pub use source::{Put, Source};
 pub use words::{
@@ -375,19 +377,6 @@ impl std::fmt::Display for Problem {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    /// No variable is set and no file exists.
-    pub(super) struct Nothing;
-
-    impl Outside for Nothing {
-        fn env(&self, _: &str) -> Option<String> {
-            None
-        }
-
-        fn read(&self, _: &Path) -> Result<String, String> {
-            Err("no such file".into())
-        }
-    }
 
     /// `PORT`, `SECRET` and `/etc/p/secret`.
     struct Something;

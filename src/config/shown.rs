@@ -81,8 +81,8 @@ fn text(key: &Key, value: Option<&Value>) -> String {
 mod tests {
     use std::path::Path;
 
+    use super::super::Nowhere;
     use super::super::parse;
-    use super::super::tests::Nothing;
     use super::*;
 
     #[test]
@@ -90,7 +90,7 @@ mod tests {
         let text = "[pgweir]\nauth_type = 'trust'\nquery_timeout = '250ms'\ntcp_user_timeout = '5s'\n\
             admin_users = ['a', 'b']\nprobe_user = 'p'\nprobe_password = 'hush'\nunix_socket_mode = '0700'\n\
             max_packet_size = '1MB'\nmax_replica_lag = '1m'\n[databases.a]\nhost = 'h'\n";
-        let shown = parse(Path::new("p.toml"), text, &Nothing).expect("a sound file").config.shown;
+        let shown = parse(Path::new("p.toml"), text, &Nowhere).expect("a sound file").config.shown;
         let of = |key: &str| {
             let found = shown.iter().find(|shown| shown.key == key).expect("it is shown");
             (found.value.as_str(), found.default.as_str(), found.changeable)

@@ -88,20 +88,20 @@ impl Source {
 mod tests {
     use std::path::Path;
 
+    use super::super::Nowhere;
     use super::super::parse as read_file;
-    use super::super::tests::Nothing;
     use super::*;
     use crate::config::PoolMode;
 
     fn source(text: &str) -> Source {
-        read_file(Path::new("p.toml"), text, &Nothing).expect("a sound file").source
+        read_file(Path::new("p.toml"), text, &Nowhere).expect("a sound file").source
     }
 
     const FILE: &str = "[pgweir]\nauth_type = 'trust'\nquery_timeout = 3\n[databases.a]\nhost = 'h'\n";
 
     fn put(key: &str, value: &str) -> Result<Parsed, String> {
         match source(FILE).put(key, value)? {
-            Put::Changed(source) => source.parse(&Nothing).map_err(|problems| problems[0].to_string()),
+            Put::Changed(source) => source.parse(&Nowhere).map_err(|problems| problems[0].to_string()),
             Put::Passed(why) => Err(why.to_owned()),
         }
     }
@@ -117,15 +117,15 @@ mod tests {
         assert_eq!(users, Ok(vec!["a".to_owned(), "b".to_owned()]));
         let reset = put("server_reset_query", "${HOME}").map(|parsed| parsed.config.global.server_reset_query);
         assert_eq!(reset, Ok("${HOME}".to_owned()));
-        assert_eq!(source(FILE).parse(&Nothing).map(seconds), Ok(Some(3.0)));
+        assert_eq!(source(FILE).parse(&Nowhere).map(seconds), Ok(Some(3.0)));
         let ini = source("[pgbouncer]\nauth_type = trust\n[databases]\na = host=h\n");
         let Ok(Put::Changed(ini)) = ini.put("default_pool_size", "7") else { panic!("it is a key") };
-        let config = ini.parse(&Nothing).expect("it is sound").config;
+        let config = ini.parse(&Nowhere).expect("it is sound").config;
         assert_eq!((config.global.default_pool_size, config.global.pool_mode), (7, PoolMode::Session));
         let ini = source("[pgbouncer]\nauth_type = trust\n[databases]\na = host=h password=hush\n");
         assert!(!format!("{ini:?}").contains("hush"));
         let Ok(Put::Changed(ini)) = ini.put("server_reset_query", "${HOME}") else { panic!("it is a key") };
-        assert_eq!(ini.parse(&Nothing).expect("it is sound").config.global.server_reset_query, "${HOME}");
+        assert_eq!(ini.parse(&Nowhere).expect("it is sound").config.global.server_reset_query, "${HOME}");
     }
 
     #[test]

@@ -1,13 +1,12 @@
 //! What the monitors of a cluster find out of real servers: who is fit for reads, and as of when.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use pgweir::cluster::backends::{Backends, Ground};
 use pgweir::cluster::sampler::Missed;
 use pgweir::cluster::{Cluster, Follow};
-use pgweir::config::{MaxLag, Outside, parse};
+use pgweir::config::{MaxLag, Nowhere};
 use pgweir::pool::core::Serving;
 use pgweir::route::fit::Unfit;
 use pgweir::route::topology::{Fence, Role};
@@ -18,31 +17,14 @@ use crate::support::*;
 
 pub const ANY_LAG: MaxLag = MaxLag::Time(Duration::from_secs(3600));
 
-struct Shell;
-
-impl Outside for Shell {
-    fn env(&self, _: &str) -> Option<String> {
-        None
-    }
-
-    fn read(&self, _: &Path) -> Result<String, String> {
-        Err("no such file".to_owned())
-    }
-}
-
 /// The database's lines in a config with the probe's credentials.
 pub fn ground(password: &str, databases: &str) -> Ground {
     let text = format!(
         "[pgweir]\nauth_type = 'trust'\nprobe_user = 'pgweir_probe'\nprobe_password = '{password}'\n\
          probe_interval = '50ms'\n{databases}"
     );
-    let parsed = parse(Path::new("p.toml"), &text, &Shell).unwrap_or_else(|problems| panic!("{problems:?}"));
-    Ground {
-        config: Arc::new(parsed.config),
-        userlist: Arc::default(),
-        server_tls: None,
-        server_tls_stamp: Arc::default(),
-    }
+    let config = Nowhere::config(&text).unwrap_or_else(|problems| panic!("{problems:?}"));
+    Ground { config: Arc::new(config), userlist: Arc::default(), server_tls: None, server_tls_stamp: Arc::default() }
 }
 
 pub fn list(ports: &[u16]) -> String {

@@ -1,11 +1,10 @@
 //! The catalog sets of a database of the test's own, as the loader reads them.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use pgweir::auth::Secret;
 use pgweir::cluster::catalog::Watch;
-use pgweir::config::{self, Address, Outside};
+use pgweir::config::{Address, Nowhere};
 use pgweir::server::connect::Route;
 use pgweir::server::login::{Credentials, Plan};
 use pgweir::sql::{Access, Catalog, Lexical, access};
@@ -20,26 +19,14 @@ pub struct Scratch {
     pub watch: Arc<Watch>,
 }
 
-struct Nothing;
-
-impl Outside for Nothing {
-    fn env(&self, _: &str) -> Option<String> {
-        None
-    }
-
-    fn read(&self, path: &Path) -> Result<String, String> {
-        Err(format!("{path:?} is not for this test"))
-    }
-}
-
 /// How the role without any right logs in to a server.
 pub fn plan(port: u16, password: &str, database: &str) -> Plan {
     let text = "[pgweir]\nauth_file = 'x'\n[databases.x]\nhost = '127.0.0.1'\n";
-    let parsed = config::parse(Path::new("test.toml"), text, &Nothing).expect("a sound config");
+    let config = Nowhere::config(text).expect("a sound config");
     let route = Route {
         address: Address::Tcp { host: "127.0.0.1".to_owned(), port },
         tls: None,
-        global: Arc::new(parsed.config.global),
+        global: Arc::new(config.global),
         names: Arc::default(),
     };
     Plan {

@@ -200,6 +200,7 @@ pub struct Process {
     child: Child,
     ended: Option<ExitStatus>,
     log: PathBuf,
+    stopped: bool,
 }
 
 impl Process {
@@ -216,7 +217,7 @@ impl Process {
         command.envs(setup.environment.iter().map(|(name, value)| (name, value)));
         command.stdout(file.try_clone().expect("one more handle")).stderr(file);
         let child = command.spawn().expect("pgweir starts");
-        Process { child, ended: None, log }
+        Process { child, ended: None, log, stopped: false }
     }
 
     /// Waits until it serves.
@@ -260,15 +261,23 @@ impl Process {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }
-}
 
-impl Drop for Process {
-    fn drop(&mut self) {
+    /// Ends it at once; of a test that failed its log is shown.
+    fn stop(&mut self) {
+        if std::mem::replace(&mut self.stopped, true) {
+            return;
+        }
         if std::thread::panicking() {
             eprintln!("--- pgweir's log\n{}", self.log());
         }
         let _gone_already = self.child.kill();
         let _reaped = self.child.wait();
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.stop();
     }
 }
 
@@ -423,8 +432,8 @@ impl Proxy {
 
 impl Drop for Proxy {
     fn drop(&mut self) {
-        let _gone_already = self.process.child.kill();
-        let _reaped = self.process.child.wait();
+        // Before its log goes.
+        self.process.stop();
         let _gone = std::fs::remove_dir_all(&self.dir);
     }
 }

@@ -38,7 +38,10 @@ pub fn with<T>(url: &str, work: impl AsyncFnOnce(&mut Session) -> Result<T, Stri
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     runtime.map_err(|error| error.to_string())?.block_on(async {
         let server = login(&plan).await.map_err(|error| error.to_string())?.server;
-        work(&mut Session { talk: Talk::new(server.stream), address }).await
+        let mut session = Session { talk: Talk::new(server.stream), address };
+        let done = work(&mut session).await?;
+        parting::part(&mut session.talk.stream);
+        Ok(done)
     })
 }
 

@@ -133,26 +133,43 @@ impl Backend {
                 return Err(error);
             }
         };
-        let reported = found.reported.iter().find(|(name, _)| name == "in_hot_standby");
         let mut talk = Talk::new(found.server.stream);
-        let in_recovery = match reported {
-            Some((_, value)) => value == "on",
-            // Before PostgreSQL 14 it is not reported.
-            None => answer::role(&probe::ask(&mut talk, b"select pg_catalog.pg_is_in_recovery()").await?)?,
-        };
-        cluster.see(node, Seen::InRecovery(in_recovery));
-        match follow {
-            Follow::Primary if in_recovery => return Err(Error::desync("the server is in recovery")),
-            Follow::Standby(_) if !in_recovery => return Err(Error::desync("the server is not in recovery")),
-            Follow::Primary => {}
-            Follow::Standby(_) => {
-                same_version(cluster, &found.reported)?;
-                let row = probe::ask(&mut talk, STANDBY).await?;
-                cluster.opened(node, usable(&row)?);
+        let fit = check(cluster, node, follow, &found.reported, &mut talk).await;
+        found.server.stream = talk.into_parts().0;
+        match fit {
+            Ok(()) => Ok(found),
+            Err(error) => {
+                found.server.part();
+                Err(error)
             }
         }
-        found.server.stream = talk.into_parts().0;
-        Ok(found)
+    }
+}
+
+/// Whether a server that has just been logged in to has the role that is looked for. Not cancel-safe.
+async fn check(
+    cluster: &Cluster,
+    node: usize,
+    follow: Follow,
+    reported: &Reported,
+    talk: &mut Talk,
+) -> Result<(), Error> {
+    let in_recovery = match reported.iter().find(|(name, _)| name == "in_hot_standby") {
+        Some((_, value)) => value == "on",
+        // Before PostgreSQL 14 it is not reported.
+        None => answer::role(&probe::ask(talk, b"select pg_catalog.pg_is_in_recovery()").await?)?,
+    };
+    cluster.see(node, Seen::InRecovery(in_recovery));
+    match follow {
+        Follow::Primary if in_recovery => Err(Error::desync("the server is in recovery")),
+        Follow::Standby(_) if !in_recovery => Err(Error::desync("the server is not in recovery")),
+        Follow::Primary => Ok(()),
+        Follow::Standby(_) => {
+            same_version(cluster, reported)?;
+            let row = probe::ask(talk, STANDBY).await?;
+            cluster.opened(node, usable(&row)?);
+            Ok(())
+        }
     }
 }
 

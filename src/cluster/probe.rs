@@ -16,6 +16,7 @@ use super::judge::Look;
 use super::sampler::{GAP, Sampler};
 use crate::config::Address;
 use crate::error::{Error, Kind, Side};
+use crate::net::parting;
 use crate::net::talk::Talk;
 use crate::route::topology::Identity;
 use crate::server::login::{self, Plan};
@@ -81,6 +82,8 @@ struct Line {
     whole: Option<Answer>,
     /// The server would not answer all of it: the user may not ask. It is asked again after this.
     restricted: Option<Instant>,
+    /// Nothing is asked that was not answered.
+    quiet: bool,
 }
 
 /// Why there is no look.
@@ -231,7 +234,10 @@ impl Monitor {
         line.tried = Instant::now();
         let restricted = line.restricted;
         match in_time(self.timeout, Line::open(&self.plan)).await {
-            Ok(line) => self.line = Some(Line { restricted, ..line }),
+            Ok(mut line) => {
+                line.restricted = restricted;
+                self.line = Some(line);
+            }
             Err(Miss::Failed(error)) if error.said.as_ref().is_some_and(|s| !s.sqlstate.starts_with("57P")) => {}
             Err(miss) => return Err(miss),
         }
@@ -244,8 +250,10 @@ impl Monitor {
             Some(line) => line,
             None => Line::open(&self.plan).await?,
         };
+        line.quiet = false;
         let look = line.look(what, &self.sampler).await;
         if look.is_ok() {
+            line.quiet = true;
             self.line = Some(line);
         }
         look
@@ -258,7 +266,7 @@ impl Line {
         let major = answer::major(&found.reported);
         let talk = Talk::new(found.server.stream);
         let (address, now) = (plan.route.address.clone(), Instant::now());
-        Ok(Line { address, talk, since: now, tried: now, major, whole: None, restricted: None })
+        Ok(Line { address, talk, since: now, tried: now, major, whole: None, restricted: None, quiet: true })
     }
 
     async fn look(&mut self, what: &Next, sampler: &Sampler) -> Result<Look, Error> {
@@ -312,6 +320,14 @@ impl Line {
             let server = &self.address;
             tracing::warn!(%server, "it does not tell its position, which reads on standbys need: {error}");
             self.restricted = Some(Instant::now() + PATIENCE);
+        }
+    }
+}
+
+impl Drop for Line {
+    fn drop(&mut self) {
+        if self.quiet {
+            parting::part(&mut self.talk.stream);
         }
     }
 }

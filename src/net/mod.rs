@@ -4,6 +4,7 @@ pub mod buffer;
 pub mod ends;
 pub mod listen;
 pub mod packets;
+pub mod parting;
 pub mod pipe;
 pub mod proxy_protocol;
 pub mod stream;

@@ -110,12 +110,12 @@ impl<T: Lent> Lease<T> {
     }
 
     /// Gives the connection back, clean as the proof says.
-    pub fn release(self, proof: T::Proof) {
+    pub fn release(mut self, proof: T::Proof) {
         let _ = proof;
         let Some(permit) = &self.permit else { return };
         let pool = Arc::clone(&permit.pool);
         if pool.lends_once.load(std::sync::atomic::Ordering::Relaxed) {
-            return;
+            return self.part();
         }
         match self.hindrance() {
             None => pool.put(self),

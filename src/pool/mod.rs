@@ -46,6 +46,9 @@ pub trait Lent: Send + 'static {
     /// Something that must end before it is lent again, though it is clean (a cancel request on its way). The future
     /// says whether it may then be kept.
     fn hindrance(&self) -> Option<Pin<Box<dyn Future<Output = bool> + Send>>>;
+
+    /// It is closed next, and owes nothing: the other side is told, as far as it can be without waiting.
+    fn part(&mut self);
 }
 
 /// One of several caps that pools share, per node (max_db_connections, max_user_connections).
@@ -169,13 +172,13 @@ impl<T: Lent> Pool<T> {
 
     /// A clean connection: to the first in the queue, else among the idle ones.
     fn put(self: &Arc<Self>, lease: Lease<T>) {
-        let Some((it, permit)) = lease.take_apart() else { return };
+        let Some((it, mut permit)) = lease.take_apart() else { return };
         let (home, born) = (it.home(), it.born());
         let mut core = self.core.lock();
         match core.put(permit.node(), permit.epoch(), it, home, born, Instant::now()) {
             Put::Close(it) => {
                 drop(core);
-                drop(it);
+                it.part();
             }
             Put::Hand(seat, it) => {
                 let before = seat.give(Lease::new(it, permit));
@@ -312,6 +315,7 @@ impl<T: Lent> Pool<T> {
     }
 
     fn leave_caps(&self, node: usize) {
+            it.part();
         self.caps[node].iter().for_each(|gauge| gauge.release());
     }
 }
@@ -382,6 +386,8 @@ mod tests {
 
     fn limits(size: usize) -> Limits {
         Limits {
+
+        fn part(&mut self) {}
             size,
             min_size: 0,
             reserve: 0,

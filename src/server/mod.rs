@@ -15,6 +15,7 @@ pub mod login;
 pub mod names;
 pub mod roll;
 
+use crate::net::parting;
 use crate::net::stream::Stream;
 use crate::pool::Lent;
 use crate::pool::home::Home;
@@ -239,5 +240,9 @@ impl Lent for Server {
                 }
             }
         }))
+    }
+
+    fn part(&mut self) {
+        parting::part(&mut self.stream);
     }
 }

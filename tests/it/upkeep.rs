@@ -1,6 +1,6 @@
 //! A pool under strain: killed servers, many clients, and nothing left over afterwards.
 
-use crate::support::proxy::{backend, value};
+use crate::support::proxy::{Signal, backend, value};
 use crate::support::wire::say;
 use crate::support::*;
 
@@ -41,6 +41,43 @@ async fn a_killed_busy_server_takes_its_own_client_only(pg: Servers) {
     assert_eq!(backend(&other).await, spared);
     other.batch_execute("COMMIT").await.expect("the end");
     assert_eq!(value(&proxy.app().await, "SELECT 1").await, "1");
+}
+
+/// Servers count sessions that end without a word, and log those that are reset.
+async fn servers_are_left_with_a_word(pg: Servers) {
+    let direct = pg.direct("postgres").await;
+    let name = format!("upkeep_left_{}", std::process::id());
+    direct.batch_execute(&format!("CREATE DATABASE {name}")).await.expect("a database");
+    let lines = format!("dbname = '{name}'\npool_size = 3");
+    let servers = format!("servers = ['127.0.0.1:{}']\n{lines}", pg.primary);
+    let global = "admin_users = 'app'\nprobe_user = 'trust_user'\nserver_lifetime = '1h'";
+    let mut proxy = Setup::new(&pg).global(global).database("left", &lines).database("listed", &servers).start().await;
+    for database in ["left", "listed"] {
+        for client in [proxy.connect("app", database).await, proxy.connect("app", database).await] {
+            client.batch_execute("BEGIN; SELECT 1; COMMIT").await.expect("a server");
+        }
+    }
+    let console = proxy.connect("app", "pgbouncer").await;
+    console.batch_execute("RECONNECT").await.expect("idle ones are closed");
+    let client = proxy.connect("app", "listed").await;
+    client.batch_execute("BEGIN").await.expect("a server");
+    console.batch_execute("RECONNECT").await.expect("this one when it comes back");
+    client.batch_execute("COMMIT").await.expect("the end");
+    assert_eq!(value(&client, "SELECT 1").await, "1");
+    drop((client, console));
+    proxy.signal(Signal::TERM);
+    assert!(proxy.end().await.success());
+    let sql = "SELECT sessions, sessions_abandoned, (SELECT count(*) FROM pg_stat_activity WHERE datname = $1) FROM \
+               pg_stat_database WHERE datname = $1";
+    let counted = async || {
+        let row = direct.query_one(sql, &[&name]).await.expect("its row");
+        (row.get::<_, i64>(0), row.get::<_, i64>(1), row.get::<_, i64>(2))
+    };
+    eventually("all have ended", || async { counted().await.2 == 0 }).await;
+    let (sessions, abandoned, _) = counted().await;
+    assert!(sessions >= 4, "{sessions}");
+    assert_eq!(abandoned, 0, "of {sessions}");
+    direct.batch_execute(&format!("DROP DATABASE {name}")).await.expect("it goes");
 }
 
 async fn users_never_share_a_server(pg: Servers) {
@@ -124,7 +161,7 @@ tests! {
     on both: [killed_idle_servers_are_nobodys_trouble],
     on 15: [
         a_client_that_does_not_read_blocks_nobody, a_killed_busy_server_takes_its_own_client_only,
-        a_slow_reader_does_not_hold_a_finished_server, hundreds_of_clients_come_and_go, users_never_share_a_server,
+        a_slow_reader_does_not_hold_a_finished_server, hundreds_of_clients_come_and_go, servers_are_left_with_a_word, users_never_share_a_server,
     ]
 }
 

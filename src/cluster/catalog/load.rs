@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::net::parting;
 use crate::net::talk::Talk;
 use crate::server::login::{self, Plan};
 use crate::sql::catalog::{Class, Edge, HardOff, Object, Rows};
@@ -41,6 +42,8 @@ pub(super) struct Stamp(Vec<u8>);
 /// A connection to the primary. After an error it must be dropped: it may be in the middle of an answer.
 pub(super) struct Link {
     talk: Talk,
+    /// Nothing is asked that was not answered.
+    quiet: bool,
     pub(super) node: usize,
 }
 
@@ -48,7 +51,7 @@ impl Link {
     pub(super) async fn open(plan: &Plan) -> Result<Link, Cause> {
         let logged_in = within(LOOK_LIMIT, login::login(plan)).await?;
         let stream = logged_in.map_err(|error| Cause::new("login", error))?.server.stream;
-        let mut link = Link { talk: Talk::new(stream), node: plan.node };
+        let mut link = Link { talk: Talk::new(stream), quiet: true, node: plan.node };
         within(LOOK_LIMIT, link.ask(PREPARE, |_| Some(()))).await??;
         Ok(link)
     }
@@ -69,6 +72,7 @@ impl Link {
     }
 
     async fn ask(&mut self, question: &str, mut row: impl FnMut(&[u8]) -> Option<()>) -> Result<(), Cause> {
+        self.quiet = false;
         encode::query(&mut self.talk.out, question.as_bytes());
         self.talk.flush().await.map_err(|error| Cause::new("connection", error))?;
         loop {
@@ -76,13 +80,24 @@ impl Link {
             let message = message.map_err(|fault| Cause::new("connection", fault))?;
             match message.tag {
                 back::DATA_ROW => row(&message.body).ok_or_else(|| Cause::new("answer", "a row of another shape"))?,
-                back::READY_FOR_QUERY => return Ok(()),
+                back::READY_FOR_QUERY => {
+                    self.quiet = true;
+                    return Ok(());
+                }
                 back::ERROR => {
                     let text = backend::field(&message.body, b'M').unwrap_or_default();
                     return Err(Cause::new("query", String::from_utf8_lossy(text)));
                 }
                 _ => {}
             }
+        }
+    }
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        if self.quiet {
+            parting::part(&mut self.talk.stream);
         }
     }
 }

@@ -21,6 +21,7 @@ use crate::stats;
 mod balance;
 mod ears;
 mod handover;
+mod held;
 pub mod load;
 pub mod log;
 mod reception;
@@ -98,7 +99,7 @@ async fn serve(loaded: Loaded, log: log::Handle, crew: Arc<Crew>, start: Start) 
     house.backends.watch_all();
 
     if let Some(inheritance) = &inheritance {
-        inheritance.ready().await?;
+        inheritance.ready(&house).await?;
     }
     let tenure = Tenure::begin(&global).map_err(|error| Fault(format!("cannot write the pid file: {error}")))?;
     let tenure = Arc::new(tenure);
@@ -112,6 +113,7 @@ async fn serve(loaded: Loaded, log: log::Handle, crew: Arc<Crew>, start: Start) 
     }
     tokio::spawn(tend(Arc::clone(&house), Arc::clone(&crew)));
     let port = http::Port::open(&house, global.http_listen.as_deref());
+    tokio::spawn(held::keep_told(Arc::clone(&house)));
     tracing::info!(pid = std::process::id(), config = %path.display(), "process up: pgweir {}", env!("CARGO_PKG_VERSION"));
     tenure.tell(&[sd_notify::NotifyState::MainPid(std::process::id()), sd_notify::NotifyState::Ready]);
     Process { house, phase, crew, path, log, source, reception, port, tenure }.live(&mut ears).await;

@@ -95,6 +95,7 @@ enum GaugeKey {
 }
 
 impl Backends {
+    pub(super) holding: watch::Sender<()>,
     pub fn new(ground: Ground) -> Arc<Backends> {
         let config = Arc::clone(&ground.config);
         let backends = Arc::new_cyclic(|me| Backends {
@@ -120,6 +121,7 @@ impl Backends {
         self.sight.state.keep_in(path)
     }
 
+            holding: watch::Sender::new(()),
     pub fn ground(&self) -> Ground {
         self.ground.read().clone()
     }

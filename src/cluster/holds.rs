@@ -3,6 +3,8 @@
 use std::collections::HashSet;
 use std::sync::{Arc, Weak};
 
+use tokio::sync::watch;
+
 use super::backends::{Backed, Backends};
 use crate::error::{Error, Kind, Side};
 use crate::pool::Pool;
@@ -32,6 +34,17 @@ impl Holds {
     pub fn holds(&self, database: &str) -> bool {
         self.mode != Mode::Running || self.databases.contains(database)
     }
+}
+
+/// One thing that is held, in the words of the handover.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Hold {
+    /// PAUSE.
+    All,
+    /// PAUSE or KILL of a database.
+    Database(String),
+    /// DISABLE.
+    Disabled(String),
 }
 
 /// Pools that a reload replaced, with their database, for as long as they have connections.
@@ -114,6 +127,7 @@ impl Backends {
             true => holds.disabled.insert(database.to_owned()),
             false => holds.disabled.remove(database),
         };
+        self.holding.send_replace(());
     }
 
     pub fn is_disabled(&self, database: &str) -> bool {
@@ -161,6 +175,46 @@ impl Backends {
         }
     }
 
+    /// All that outlasts who ordered it: SUSPEND ends with its console.
+    pub fn held(&self) -> Vec<Hold> {
+        let holds = self.holds.lock();
+        let all = (holds.mode == Mode::Paused).then_some(Hold::All);
+        let databases = holds.databases.iter().cloned().map(Hold::Database);
+        let mut held: Vec<Hold> =
+            all.into_iter().chain(databases).chain(holds.disabled.iter().cloned().map(Hold::Disabled)).collect();
+        held.sort();
+        held
+    }
+
+    /// The same is held here, and nothing else, as another process says whose place this one takes, or that took its.
+    pub fn hold_as(&self, held: Vec<Hold>) {
+        let mut holds = self.holds.lock();
+        let (mut mode, mut databases, mut disabled) = (Mode::Running, HashSet::new(), HashSet::new());
+        for hold in held {
+            match hold {
+                Hold::All => mode = Mode::Paused,
+                Hold::Database(name) => drop(databases.insert(name)),
+                Hold::Disabled(name) => drop(disabled.insert(name)),
+            }
+        }
+        if holds.mode == Mode::Suspended && mode == Mode::Running {
+            mode = Mode::Suspended;
+        }
+        let newly: Vec<String> = databases.difference(&holds.databases).cloned().collect();
+        let pauses = mode == Mode::Paused && holds.mode != Mode::Paused;
+        *holds = Holds { mode, databases, disabled };
+        self.apply(&holds);
+        newly.iter().for_each(|name| self.recycle(Some(name)));
+        if pauses {
+            self.recycle(None);
+        }
+    }
+
+    /// Changes whenever something is held, or no longer.
+    pub fn holding(&self) -> watch::Receiver<()> {
+        self.holding.subscribe()
+    }
+
     fn pools_of(&self, database: Option<&str>) -> Vec<Arc<Pool<Server>>> {
         let all = self.all();
         let these = all.iter().filter(|backed| database.is_none_or(|name| backed.backend.database == name));
@@ -186,5 +240,6 @@ impl Backends {
             let held = holds.holds(&backed.backend.database);
             backed.pools().for_each(|pool| pool.pause(held));
         }
+        self.holding.send_replace(());
     }
 }

@@ -8,13 +8,15 @@
 //! new: T version     I want your place
 //! old: L counts      here are the descriptors: this socket, those for clients, connections to elder processes
 //! new: R             my config is loaded and my listeners are ready
+//! old: H hold ...    this is held (PAUSE, DISABLE), each in a packet of its own
 //! old: Y             I take nobody any more
 //! new: D             I take clients now
 //! old:               closes its listeners, and lives until its clients have left
 //! ```
 //!
 //! If either ends before `D`, the old one goes on as before. Afterwards the connection stays: over it the new process
-//! puts cancel requests for keys that it does not know before the old one (`client::elders`).
+//! puts cancel requests for keys that it does not know before the old one (`client::elders`), and says what is held from
+//! then on (`held`).
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -22,11 +24,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::Fault;
 use super::reception::Reception;
 use super::tenure::Tenure;
+use super::{Fault, held};
 use crate::client::{House, cancel, elders};
 use crate::config::Global;
+use crate::control::Phase;
 use crate::net::listen::{self, Given, SocketPath};
 use crate::net::packets::{DESCRIPTORS, Packet, PacketListener, Packets};
 
@@ -73,7 +76,7 @@ impl Inheritance {
             Err(error) => return Err(fault(error)),
         };
         predecessor.send(&[b'T', VERSION], &[]).await.map_err(fault)?;
-        let given = hear(&predecessor, b'L', PATIENCE).await.map_err(fault)?;
+        let given = hear(&predecessor, b"L", PATIENCE).await.map_err(fault)?;
         Inheritance::unpack(given, predecessor).map(Some).map_err(fault)
     }
 
@@ -87,11 +90,20 @@ impl Inheritance {
         Ok(Inheritance { sockets, post, elders, predecessor })
     }
 
-    /// The other process takes no more clients once this returns.
-    pub async fn ready(&self) -> Result<(), Fault> {
+    /// The other process takes no more clients once this returns. What it holds is held here, too.
+    pub async fn ready(&self, house: &House) -> Result<(), Fault> {
         let fault = |error: io::Error| Fault(format!("the running process keeps its place: {error}"));
         self.predecessor.send(b"R", &[]).await.map_err(fault)?;
-        hear(&self.predecessor, b'Y', PATIENCE).await.map(|_| ()).map_err(fault)
+        let mut holds = Vec::new();
+        loop {
+            let packet = hear(&self.predecessor, b"HY", PATIENCE).await.map_err(fault)?;
+            match held::read(&packet.bytes) {
+                Some(hold) => holds.push(hold),
+                None => break,
+            }
+        }
+        house.backends.hold_as(holds);
+        Ok(())
     }
 
     /// This process takes clients now. Gives the socket at which its own successor will knock.
@@ -155,7 +167,7 @@ impl Post {
         if ![own, 0].contains(&successor.uid()?) {
             return Err(io::Error::new(io::ErrorKind::PermissionDenied, "it is of another account"));
         }
-        let wish = hear(successor, b'T', PATIENCE).await?;
+        let wish = hear(successor, b"T", PATIENCE).await?;
         if wish.bytes.get(1) != Some(&VERSION) {
             return Err(io::Error::other("it speaks another version of the handover"));
         }
@@ -168,26 +180,40 @@ impl Post {
         }
         let count = |number: usize| u8::try_from(number).unwrap_or(u8::MAX);
         successor.send(&[b'L', count(sockets.len()), count(elders.len())], &all).await?;
-        hear(successor, b'R', PREPARATION).await?;
+        hear(successor, b"R", PREPARATION).await?;
         reception.stand_still();
+        held::tell(successor, &house.backends.held()).await?;
         successor.send(b"Y", &[]).await?;
-        hear(successor, b'D', PATIENCE).await.map(|_| ())
+        hear(successor, b"D", PATIENCE).await.map(|_| ())
     }
 }
 
-/// The next packet, which must begin with this.
-async fn hear(other: &Packets, expected: u8, limit: Duration) -> io::Result<Packet> {
+/// The next packet, which must begin with one of these.
+async fn hear(other: &Packets, expected: &[u8], limit: Duration) -> io::Result<Packet> {
     let heard = tokio::time::timeout(limit, other.receive()).await;
     match heard.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?? {
-        Some(packet) if packet.bytes.first() == Some(&expected) => Ok(packet),
+        Some(packet) if packet.bytes.first().is_some_and(|first| expected.contains(first)) => Ok(packet),
         Some(_) => Err(io::Error::other("an unexpected answer")),
         None => Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the other process closed the connection")),
     }
 }
 
-/// Cancel requests for our clients, which come in where we listened.
+/// Cancel requests for our clients, which come in where we listened, and what is held there from now on.
 async fn heed(successor: &Packets, house: &Arc<House>) {
+    let mut holds = Vec::new();
     while let Ok(Some(packet)) = successor.receive().await {
+        if let Some(hold) = held::read(&packet.bytes) {
+            holds.push(hold);
+            continue;
+        }
+        if packet.bytes == held::END {
+            let holds = std::mem::take(&mut holds);
+            // One that drains holds nobody back.
+            if *house.phase.borrow() < Phase::Draining {
+                house.backends.hold_as(holds);
+            }
+            continue;
+        }
         let house = Arc::clone(house);
         tokio::spawn(async move {
             if let Some((pid, secret)) = elders::request(&packet) {

@@ -94,6 +94,46 @@ async fn who_is_here_stays_and_who_comes_is_served(pg: Servers) {
     assert!(!socket.exists());
 }
 
+/// One console is enough: the new process holds what the old one did, and tells it of what it holds from then on.
+async fn what_is_held_is_handed_on(pg: Servers) {
+    let setup = setup(&pg).global("admin_users = 'app'\ndefault_pool_size = 1");
+    let mut proxy = setup.database("test1", "").database("test2", "").start().await;
+    let old = proxy.app().await;
+    assert_eq!(value(&old, "SELECT 1").await, "1");
+    let console = proxy.connect("app", "pgbouncer").await;
+    console.batch_execute("PAUSE test1; DISABLE test2").await.expect("both");
+    drop(console);
+    let _first = proxy.replace().await;
+    let console = proxy.connect("app", "pgbouncer").await;
+    let row = |name: &'static str| {
+        let console = &console;
+        async move {
+            let rows = console.query("SHOW DATABASES", &[]).await.expect("a table");
+            let row = rows.iter().find(|row| row.get::<_, &str>("name") == name).expect("its row");
+            (row.get::<_, i32>("paused"), row.get::<_, i32>("disabled"))
+        }
+    };
+    assert_eq!((row("test1").await, row("test2").await), ((1, 0), (0, 1)));
+    let refused = refusal(proxy.try_connect("app", "test2").await);
+    assert_eq!(refused, "FATAL 55000 database \"test2\" is disabled");
+    // Whoever waits there is let go from here.
+    let waits = tokio::spawn(async move {
+        assert_eq!(value(&old, "SELECT 2").await, "2");
+        old
+    });
+    tokio::time::sleep(MOMENT).await;
+    assert!(!waits.is_finished());
+    console.batch_execute("RESUME test1; ENABLE test2").await.expect("both");
+    let old = soon("the old process lends again", waits).await.expect("an answer");
+    assert_eq!(value(&proxy.connect("app", "test2").await, "SELECT 3").await, "3");
+    console.batch_execute("PAUSE").await.expect("all");
+    // Nobody waits for it to hear of that.
+    let is_held = || async { tokio::time::timeout(MOMENT, value(&old, "SELECT 4")).await.is_err() };
+    eventually("the old process pauses as well", is_held).await;
+    console.batch_execute("RESUME").await.expect("all");
+    assert_eq!(soon("it lends again", value(&old, "SELECT 5")).await, "5");
+}
+
 async fn pgbench(port: u16, arguments: &[&str], script: &std::path::Path) -> Said {
     let mut command = Command::new(bin15().program("pgbench"));
     command.args(["--no-vacuum", "--client=4", "--jobs=4", "--transactions=400", "--host=127.0.0.1"]);
@@ -340,7 +380,7 @@ tests! {
     on 15: [
         a_cancel_finds_the_old_process, a_port_that_is_shared, a_successor_that_cannot_start_changes_nothing,
         an_old_process_can_be_told_to_end, in_place_of_one_that_ends, nobody_to_take_over_from, none_of_those_who_knock_is_refused,
-        other_places_to_listen, pgbench_across_restarts, sockets_that_systemd_passes,
+        other_places_to_listen, pgbench_across_restarts, sockets_that_systemd_passes, what_is_held_is_handed_on,
         who_is_here_stays_and_who_comes_is_served,
     ]
 }

@@ -121,6 +121,8 @@ tables! {
         database: text, server: text, role: text, reason: text, serves_reads: int4, timeline: int8,
         system_identifier: text, major: int4, lag_bytes: int8, near: int4, failovers: int8,
     ];
+    /// Ours: the rules of auth_hba_file that hold. For administrators only.
+    Hba "hba" [file: text, line: int4, rule: text];
     /// Ours: where batches went, and why.
     Routes "routes" [database: text, user: text, reason: text, count: int8];
     /// Ours: why servers stay with their clients, now and since the start.
@@ -144,7 +146,7 @@ impl Show {
 
     /// Whether a user of stats_users may see it.
     pub fn is_for_stats(self) -> bool {
-        self != Show::Fds
+        !matches!(self, Show::Fds | Show::Hba)
     }
 }
 

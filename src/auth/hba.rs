@@ -48,6 +48,8 @@ pub struct Rules(Vec<Rule>);
 pub struct Rule {
     /// Counted from 1.
     pub line: usize,
+    /// As it is written.
+    pub text: Box<str>,
     kind: Kind,
     databases: Names,
     users: Names,
@@ -103,6 +105,11 @@ impl Rules {
         self.0
             .iter()
             .find(|rule| rule.kind.fits(from) && rule.databases.hold(database, user) && rule.users.hold(user, database))
+    }
+
+    /// All lines, in their order.
+    pub fn all(&self) -> &[Rule] {
+        &self.0
     }
 
     /// The first line with this method.
@@ -308,7 +315,7 @@ fn rule(line: usize, text: &str, file: &Path, include: Include<'_>) -> Result<Ru
         let Token::Word(word) = token else { return Err("no comma after the method".to_owned()) };
         map = Some(option(&word.text, method, &mut rest)?);
     }
-    Ok(Rule { line, kind, databases, users, method, map })
+    Ok(Rule { line, text: text.trim().into(), kind, databases, users, method, map })
 }
 
 const METHODS: &str = "a method: cert, md5, password, peer, reject, scram-sha-256 or trust";

@@ -94,6 +94,7 @@ async fn who_may_use_it(pg: Servers) {
         "SHUTDOWN WAIT_FOR_CLIENTS",
         "SET default_pool_size = 3",
         "SHOW FDS",
+        "SHOW HBA",
     ];
     for command in commands {
         let said = refusal(looks.batch_execute(command).await);

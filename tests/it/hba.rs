@@ -60,6 +60,20 @@ async fn the_first_line_that_fits(pg: Servers) {
     assert_eq!(refusal(proxy.try_connect("app", "test1").await), NO_METHOD);
 }
 
+async fn the_console_shows_the_lines(pg: Servers) {
+    let lines = "# who may\nhost  all  all 127.0.0.1/32   trust # here\n\nhostssl test1 other all reject\n";
+    let proxy = setup(&pg, lines).global("admin_users = 'app'").start().await;
+    let console = proxy.connect("app", "pgbouncer").await;
+    let rows = console.query("SHOW HBA", &[]).await.expect("a table");
+    let file = proxy.dir.join("hba.conf").display().to_string();
+    let shown: Vec<(String, i32, String)> = rows.iter().map(|row| (row.get(0), row.get(1), row.get(2))).collect();
+    let line = |number: i32, text: &str| (file.clone(), number, text.to_owned());
+    assert_eq!(
+        shown,
+        [line(2, "host  all  all 127.0.0.1/32   trust # here"), line(4, "hostssl test1 other all reject")]
+    );
+}
+
 async fn accounts_at_the_unix_socket(pg: Servers) {
     let lines =
         "local test1 app peer map=mine\nlocal test1 all peer\nlocal test2 other trust\nhost test2 app all trust\n";
@@ -119,6 +133,6 @@ tests! {
     on both: [],
     on 15: [
         a_map_that_is_not_there_is_a_problem_of_its_line, accounts_at_the_unix_socket, certificates_by_a_map,
-        the_first_line_that_fits,
+        the_console_shows_the_lines, the_first_line_that_fits,
     ]
 }

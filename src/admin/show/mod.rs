@@ -28,6 +28,7 @@ fn rows(house: &House, show: Show) -> Vec<Row> {
         Show::Clients => live::clients(house),
         Show::Config => config::config(house),
         Show::Databases => config::databases(house),
+        Show::Hba => ours::hba(house),
         Show::Lists => config::lists(house),
         Show::Mem => config::memory(house),
         Show::PeerPools => config::peer_pools(house),

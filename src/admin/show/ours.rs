@@ -7,6 +7,7 @@ use super::live::{ends, time};
 use super::row;
 use crate::admin::rows::Row;
 use crate::client::House;
+use crate::config::AuthType;
 
 /// One row for each server of each database with a `servers` list.
 pub fn topology(house: &House) -> Vec<Row> {
@@ -41,6 +42,16 @@ fn key(row: &Row) -> Option<(String, String)> {
         [Text(database), Text(server), ..] => Some((database.clone(), server.clone())),
         _ => None,
     }
+}
+
+/// None where auth_type is not hba: they are read, and decide nothing.
+pub fn hba(house: &House) -> Vec<Row> {
+    let config = house.backends.ground().config;
+    let Some(file) = config.global.auth_hba_file.as_ref().filter(|_| config.global.auth_type == AuthType::Hba) else {
+        return Vec::new();
+    };
+    let file = file.display().to_string();
+    house.doors().hba.all().iter().map(|rule| row![file.as_str(), rule.line, &*rule.text]).collect()
 }
 
 /// Reasons that never came up are left out.

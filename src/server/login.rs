@@ -131,18 +131,19 @@ async fn login_once(plan: &Plan, attempt: Attempt) -> Result<LoggedIn, Error> {
     let binding = end_point.map_or(Binding::None, Binding::EndPoint);
     authenticate(plan, &mut talk, binding, tls).await?;
     let greeting = greet(&mut talk).await?;
-    let mut settled = greeting.settled;
+    let (mut settled, mut reported) = (greeting.settled, greeting.reported);
+    let mut state = ServerState::new(Arc::new(followed(&reported)), plan.max_prepared_statements);
     if let Some(query) = &plan.connect_query {
-        settled = connect_query(&mut talk, query).await?;
+        settled = connect_query(&mut talk, query, &mut reported).await?;
+        state.known = Arc::new(followed(&reported));
     }
     let (stream, ahead) = talk.into_parts();
     if !ahead.is_empty() {
         return Err(Error::desync("data after the login's ReadyForQuery"));
     }
-    let base = Arc::new(followed(&greeting.reported));
     let server = Server {
         stream,
-        state: ServerState::new(base, plan.max_prepared_statements),
+        state,
         gate: Arc::new(Gate::new(plan.route.clone(), greeting.pid, &greeting.secret, Arc::clone(&plan.standing))),
         node: plan.node,
         home: home::here(),
@@ -150,7 +151,7 @@ async fn login_once(plan: &Plan, attempt: Attempt) -> Result<LoggedIn, Error> {
         cancel_wait: plan.route.global.cancel_wait_timeout,
         enrolled: None,
     };
-    Ok(LoggedIn { server, settled, reported: greeting.reported })
+    Ok(LoggedIn { server, settled, reported })
 }
 
 async fn send_startup(plan: &Plan, talk: &mut Talk) -> Result<(), Error> {
@@ -230,11 +231,7 @@ async fn greet(talk: &mut Talk) -> Result<Greeting, Error> {
     loop {
         let message = next(talk).await?;
         match message.tag {
-            back::PARAMETER_STATUS => {
-                let (name, value) = backend::parameter_status(&message.body).map_err(|bad| Error::desync(bad.0))?;
-                let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-                reported.push((text(name), text(value)));
-            }
+            back::PARAMETER_STATUS => note(&mut reported, &message)?,
             back::BACKEND_KEY_DATA => {
                 let (id, key) = backend::backend_key_data(&message.body).map_err(|bad| Error::desync(bad.0))?;
                 (pid, secret) = (id, key.to_vec());
@@ -249,15 +246,30 @@ async fn greet(talk: &mut Talk) -> Result<Greeting, Error> {
     }
 }
 
-/// Runs once on each new connection; an error closes it.
-async fn connect_query(talk: &mut Talk, query: &str) -> Result<Settled, Error> {
+/// One more parameter, or another value of one.
+fn note(reported: &mut Vec<(String, String)>, message: &Message) -> Result<(), Error> {
+    let (name, value) = backend::parameter_status(&message.body).map_err(|bad| Error::desync(bad.0))?;
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    match reported.iter_mut().find(|(known, _)| known.as_bytes() == name) {
+        Some((_, known)) => *known = text(value),
+        None => reported.push((text(name), text(value))),
+    }
+    Ok(())
+}
+
+/// Runs once on each new connection; an error closes it. What it sets is what clients find.
+async fn connect_query(talk: &mut Talk, query: &str, reported: &mut Vec<(String, String)>) -> Result<Settled, Error> {
     encode::query(&mut talk.out, query.as_bytes());
     talk.flush().await.map_err(lost)?;
     loop {
         let message = next(talk).await?;
-        if message.tag == back::READY_FOR_QUERY {
-            let status = backend::ready_for_query(&message.body).map_err(|bad| Error::desync(bad.0))?;
-            return Settled::after(status).ok_or_else(|| refused("connect_query left a transaction open"));
+        match message.tag {
+            back::PARAMETER_STATUS => note(reported, &message)?,
+            back::READY_FOR_QUERY => {
+                let status = backend::ready_for_query(&message.body).map_err(|bad| Error::desync(bad.0))?;
+                return Settled::after(status).ok_or_else(|| refused("connect_query left a transaction open"));
+            }
+            _ => {}
         }
     }
 }

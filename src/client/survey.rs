@@ -8,8 +8,8 @@ use std::time::{Duration, SystemTime};
 use super::House;
 use super::entry::{Entry, State};
 use crate::cluster::Cluster;
-use crate::cluster::backends::Backed;
 use crate::cluster::holds::Mode;
+use crate::cluster::shown::Pair;
 use crate::config::{Config, MaxLag};
 use crate::net::ends::Ends;
 use crate::route::Reason;
@@ -36,7 +36,7 @@ impl House {
         let census = self.census();
         let averaged_over = self.backends.stats.averaged_over();
         let mut pools: Vec<Pool> =
-            self.backends.all().iter().map(|backed| pool(&config, backed, &census, averaged_over)).collect();
+            self.backends.pairs().iter().map(|pair| pool(&config, pair, &census, averaged_over)).collect();
         pools.sort_by(|a, b| (&a.database, &a.user).cmp(&(&b.database, &b.user)));
         Snapshot {
             at: SystemTime::now(),
@@ -149,14 +149,14 @@ impl Wall {
     }
 }
 
-fn pool(config: &Config, backed: &Backed, census: &Census, averaged_over: Duration) -> Pool {
-    let tally = &backed.backend.tally;
+fn pool(config: &Config, pair: &Pair, census: &Census, averaged_over: Duration) -> Pool {
+    let tally = &pair.tally;
     let key = Arc::as_ptr(tally);
     let (clients, maxwait) = census.clients.get(&key).copied().unwrap_or_default();
     let of_nodes = census.servers.get(&key);
     let target = |(node, (address, totals)): (usize, (&str, _))| {
         let mut servers = of_nodes.and_then(|nodes| nodes.get(&node)).copied().unwrap_or_default();
-        servers.login = backed.pools().map(|pool| pool.census_of(node).dialling).sum();
+        servers.login = pair.pools.iter().map(|pool| pool.census_of(node).dialling).sum();
         Target { address: address.into(), servers, totals }
     };
     let by_server: Vec<Target> = tally.by_server().enumerate().map(target).collect();
@@ -165,7 +165,7 @@ fn pool(config: &Config, backed: &Backed, census: &Census, averaged_over: Durati
     let totals = tally.totals();
     let database = config.database(tally.database());
     let overrides = config.user(tally.user());
-    let counted = backed.split.as_ref().map(|split| split.counted()).unwrap_or_default();
+    let counted = pair.split.as_ref().map(|split| split.counted()).unwrap_or_default();
     Pool {
         database: Arc::clone(tally.database()),
         user: Arc::clone(tally.user()),
@@ -181,8 +181,8 @@ fn pool(config: &Config, backed: &Backed, census: &Census, averaged_over: Durati
         elsewhere: tally.elsewhere(),
         routes: counted.into_iter().map(|(reason, count): (Reason, u64)| (reason.label(), count)).collect(),
         pins: tally.pins(),
-        paused: backed.pool.is_paused(),
-        pool_size: database.map_or(0, |database| config.pool_size(database, overrides)),
+        paused: pair.pools.iter().any(|pool| pool.is_paused()),
+        pool_size: pair.size.unwrap_or_else(|| database.map_or(0, |database| config.pool_size(database, overrides))),
     }
 }
 

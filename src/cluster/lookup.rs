@@ -26,6 +26,7 @@ use crate::pool::core::{Census, Limits};
 use crate::pool::{Checkout, Pool, Seat};
 use crate::server::Server;
 use crate::server::login::Credentials;
+use crate::stats::Tally;
 
 /// How long an answer holds. A changed or expired password shows so much later.
 const HOLDS: Duration = Duration::from_secs(10);
@@ -37,7 +38,7 @@ const SURE: Duration = Duration::from_secs(1);
 const KEPT: usize = 10_000;
 
 /// Connections to one server. An answer takes well under a millisecond.
-const CONNECTIONS: usize = 2;
+pub const CONNECTIONS: usize = 2;
 
 /// NAMEDATALEN, less its zero byte.
 const LONGEST_NAME: usize = 63;
@@ -57,7 +58,14 @@ struct Source {
 /// None: there is no such user.
 type Answer = Result<Option<Secret>, Error>;
 
-type Pools = HashMap<(String, String), Arc<Pool<Server>>>;
+type Pools = HashMap<(String, String), Asking>;
+
+/// A pool to ask by, and its books.
+#[derive(Clone)]
+struct Asking {
+    pool: Arc<Pool<Server>>,
+    tally: Arc<Tally>,
+}
 
 /// An answer that came or is on its way.
 struct Known {
@@ -115,19 +123,23 @@ impl Lookups {
     /// A reload: everything is asked anew.
     pub(super) fn clear(&self) {
         self.known.lock().clear();
-        for (_, pool) in self.pools.lock().drain() {
-            pool.retire(&Error::new(Kind::DatabaseRemoved, Side::Proxy));
+        for (_, asking) in self.pools.lock().drain() {
+            asking.pool.retire(&Error::new(Kind::DatabaseRemoved, Side::Proxy));
         }
     }
 
+    /// The pools with their books.
+    pub(super) fn pools(&self) -> Vec<(Arc<Tally>, Arc<Pool<Server>>)> {
+        self.pools.lock().values().map(|it| (Arc::clone(&it.tally), Arc::clone(&it.pool))).collect()
+    }
+
     pub(super) fn tend(&self) {
-        let pools: Vec<_> = self.pools.lock().values().cloned().collect();
-        pools.iter().for_each(|pool| pool.tend());
+        self.pools().iter().for_each(|(_, pool)| pool.tend());
     }
 
     pub(super) fn sweep(&self) {
         self.known.lock().retain(|_, known| known.since.elapsed() < HOLDS);
-        self.pools.lock().retain(|_, pool| Arc::strong_count(pool) > 1 || pool.census() != Census::default());
+        self.pools.lock().retain(|_, it| Arc::strong_count(&it.pool) > 1 || it.pool.census() != Census::default());
     }
 }
 
@@ -203,10 +215,10 @@ impl Backends {
         let database = ground.config.database(name).ok_or_else(missing)?;
         let key = (name.to_owned(), source.asker.clone());
         if let Some(found) = self.lookups.pools.lock().get(&key) {
-            return Ok(Arc::clone(found));
+            return Ok(Arc::clone(&found.pool));
         }
         let made = self.make_asking(ground, name, database, &source.asker);
-        let found = Arc::clone(self.lookups.pools.lock().entry(key.clone()).or_insert(made));
+        let found = Arc::clone(&self.lookups.pools.lock().entry(key.clone()).or_insert(made).pool);
         if !self.is_current(ground) {
             // A reload came in between and may not have seen it.
             self.lookups.pools.lock().remove(&key);
@@ -214,7 +226,7 @@ impl Backends {
         Ok(found)
     }
 
-    fn make_asking(&self, ground: &Ground, name: &str, database: &Database, asker: &str) -> Arc<Pool<Server>> {
+    fn make_asking(&self, ground: &Ground, name: &str, database: &Database, asker: &str) -> Asking {
         let cluster = self.cluster(ground, name, database);
         let secret = ground.userlist.secret(asker).cloned().unwrap_or(Secret::Missing);
         let parameters = [("application_name", "pgweir auth_query"), ("search_path", "pg_catalog")];
@@ -232,7 +244,7 @@ impl Backends {
             cluster: cluster.clone(),
             reported: watch::Sender::new(None),
             all: std::sync::Weak::new(),
-            tally: self.tally(name, database, asker),
+            tally: Arc::clone(&tally),
             roll: Arc::clone(&self.roll),
         });
         let limits = Limits { size: CONNECTIONS, min_size: 0, reserve: 0, ..backends::limits(ground, database, asker) };
@@ -242,7 +254,7 @@ impl Backends {
         if let Some(cluster) = cluster {
             cluster.join(&pool, Follow::Primary);
         }
-        pool
+        Asking { pool, tally }
     }
 }
 

@@ -20,7 +20,7 @@ pub mod memory;
 pub mod probe;
 mod question;
 pub mod sampler;
-mod shown;
+pub mod shown;
 pub mod split;
 mod splits;
 pub mod state;
@@ -158,11 +158,6 @@ impl Cluster {
     /// Nobody is primary, as far as is known: new work is held. Takes no lock.
     pub fn is_headless(&self) -> bool {
         !self.sampler.has_primary()
-    }
-
-    /// Bytes of WAL that this standby has not replayed, by the last answers.
-    pub fn behind(&self, node: usize) -> Option<u64> {
-        self.sampler.behind(node)
     }
 
     /// Whether this node may serve reads now, however new they must be. Takes no lock; meant for every read.

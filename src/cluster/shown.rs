@@ -4,12 +4,43 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::Cluster;
-use super::backends::{Backends, addresses};
+use super::backends::{Backed, Backends, addresses};
+use super::lookup::CONNECTIONS;
+use super::split::Split;
 use super::watched::Watch;
 use crate::config::{Address, Database};
+use crate::pool::Pool;
+use crate::server::Server;
 use crate::stats::Tally;
 
+/// All pools of one pair of database and server user, with their books.
+pub struct Pair {
+    pub tally: Arc<Tally>,
+    pub pools: Vec<Arc<Pool<Server>>>,
+    pub split: Option<Arc<Split>>,
+    /// Where it is not the config's.
+    pub size: Option<usize>,
+}
+
 impl Backends {
+    /// Those that clients use, and those that `auth_query` goes by: where one user has both they are one pair.
+    pub fn pairs(&self) -> Vec<Pair> {
+        let of_clients = |backed: Arc<Backed>| Pair {
+            tally: Arc::clone(&backed.backend.tally),
+            pools: backed.pools().map(Arc::clone).collect(),
+            split: backed.split.clone(),
+            size: None,
+        };
+        let mut pairs: Vec<Pair> = self.all().into_iter().map(of_clients).collect();
+        for (tally, pool) in self.lookups.pools() {
+            match pairs.iter_mut().find(|pair| Arc::ptr_eq(&pair.tally, &tally)) {
+                Some(pair) => pair.pools.push(pool),
+                None => pairs.push(Pair { tally, pools: vec![pool], split: None, size: Some(CONNECTIONS) }),
+            }
+        }
+        pairs
+    }
+
     /// A pool's books, which outlive it.
     pub(super) fn tally(&self, name: &str, database: &Database, user: &str) -> Arc<Tally> {
         let servers: Vec<String> = addresses(database).into_iter().map(Address::to_string).collect();
@@ -30,6 +61,11 @@ impl Backends {
 }
 
 impl Cluster {
+    /// Bytes of WAL that this standby has not replayed, by the last answers.
+    pub fn behind(&self, node: usize) -> Option<u64> {
+        self.sampler.behind(node)
+    }
+
     /// Somebody asks its servers for their role.
     pub fn is_probed(&self) -> bool {
         self.probed

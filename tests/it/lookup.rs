@@ -218,11 +218,34 @@ async fn a_storm_of_logins(pg: Servers) {
     role.drop().await;
 }
 
+/// The asker's pool is one of those that the console lists, as in PgBouncer.
+async fn its_pool_is_shown(pg: Servers) {
+    let role = Role::new(&pg, "shown", "LOGIN").await;
+    let proxy = setup(&pg, "scram-sha-256").global("admin_users = 'postgres'").start().await;
+    log_in(&proxy, &role.name, SECRET).await.expect("the right password");
+    let console = proxy.connect("postgres", "pgbouncer").await;
+    let pools = console.query("SHOW POOLS", &[]).await.expect("a table");
+    let idle = |user: &str| {
+        let row = pools.iter().find(|row| (row.get::<_, &str>(0), row.get::<_, &str>(1)) == ("test1", user));
+        row.map(|row| row.get::<_, i32>("sv_idle"))
+    };
+    assert_eq!(idle("postgres"), Some(1), "{pools:?}");
+    assert!(idle(&role.name).is_some());
+    // A client of the asker's own is in the same row.
+    let client = log_in(&proxy, "postgres", &pg.password).await.expect("its password");
+    client.batch_execute("BEGIN").await.expect("a server");
+    let pools = console.query("SHOW POOLS", &[]).await.expect("a table");
+    let rows: Vec<_> = pools.iter().filter(|row| row.get::<_, &str>(1) == "postgres").collect();
+    assert_eq!(rows.len(), 1);
+    assert_eq!((rows[0].get::<_, i32>("sv_idle"), rows[0].get::<_, i32>("sv_active")), (1, 1));
+    role.drop().await;
+}
+
 tests! {
     on both: [a_verifier_from_the_server_passes_logins_through, every_kind_of_secret, the_search_path_is_nobodys],
     on 15: [
         a_new_password_counts_after_one_failure, a_storm_of_logins, an_unknown_user_is_asked_as_known_ones_are,
-        each_database_asks_in_its_own_way, what_is_wrong_with_it_is_for_the_log,
+        each_database_asks_in_its_own_way, its_pool_is_shown, what_is_wrong_with_it_is_for_the_log,
         who_may_not_log_in_to_the_server_may_not_here,
     ]
 }

@@ -24,6 +24,7 @@ fn idle(now: Instant) -> Core<u64, u64> {
         round_robin: false,
         lifetime: Duration::from_secs(3600),
         idle_timeout: Some(Duration::from_secs(600)),
+        check_after: Some(Duration::from_secs(30)),
         retry_cap: Duration::from_secs(1),
     };
     let mut core = Core::new(1, Serving::One(0), limits);

@@ -134,6 +134,8 @@ kinds! {
     Protocol: "08P01" FATAL "protocol" "protocol violation: {}";
     QueryTimeout: "57014" FATAL "query_timeout" "query timeout";
     QueryWait: "57P03" FATAL "query_wait_timeout" "query_wait_timeout";
+    /// The server of a session is to be closed, by a reload or RECONNECT (`server_fast_close`).
+    Reconfigured: "57P01" FATAL "reconfigured" "database configuration changed";
     ReloadFailed: "F0000" ERROR "reload_failed" "RELOAD failed, see logs for additional details";
     Replication: "0A000" FATAL "replication" "replication connections are not supported by a transaction pool";
     ServerDesync: "08P01" FATAL "server_desync" "server conn crashed? unexpected message";
@@ -143,6 +145,8 @@ kinds! {
     ServerLogin: "08006" FATAL "server_login" "server login failed: {}";
     ShuttingDown: "57P01" FATAL "shutting_down" "server shutting down";
     StartupParameter: "42704" FATAL "startup_parameter" "unsupported startup parameter: {}";
+    /// `disable_pqexec`.
+    SimpleQuery: "0A000" FATAL "simple_query" "PQexec disallowed";
     /// A REPEATABLE READ transaction on a standby met a statement that only the primary can answer.
     StandbyUnfit: "40001" ERROR "standby_unfit" "could not serialize access: this statement needs the primary, and the transaction reads a standby";
     StatementMode: "0A000" FATAL "statement_mode" "transaction blocks not allowed in statement pooling mode";

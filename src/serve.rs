@@ -25,6 +25,7 @@ mod held;
 pub mod load;
 pub mod log;
 mod reception;
+mod syslog;
 mod systemd;
 mod tenure;
 mod workers;
@@ -112,8 +113,8 @@ async fn serve(loaded: Loaded, log: log::Handle, crew: Arc<Crew>, start: Start) 
         tokio::spawn(post.attend(Arc::clone(&reception), Arc::clone(&house), Arc::clone(&tenure)));
     }
     tokio::spawn(tend(Arc::clone(&house), Arc::clone(&crew)));
-    let port = http::Port::open(&house, global.http_listen.as_deref());
     tokio::spawn(held::keep_told(Arc::clone(&house)));
+    let port = http::Port::open(&house, global.http_listen.as_deref());
     tracing::info!(pid = std::process::id(), config = %path.display(), "process up: pgweir {}", env!("CARGO_PKG_VERSION"));
     tenure.tell(&[sd_notify::NotifyState::MainPid(std::process::id()), sd_notify::NotifyState::Ready]);
     Process { house, phase, crew, path, log, source, reception, port, tenure }.live(&mut ears).await;
@@ -177,6 +178,7 @@ impl Process {
         self.reception.shut();
         self.enter(Phase::Stopping);
         let _ = tokio::time::timeout(LAST_WORDS, self.crew.all_gone()).await;
+        self.house.backends.close();
         tracing::info!("process down");
     }
 
@@ -294,8 +296,7 @@ async fn tend(house: Arc<House>, crew: Arc<Crew>) {
     loop {
         ticks.tick().await;
         crew.balance();
-        house.entries.tend();
-        house.backends.tend();
+        house.tend();
         turn_stats(&house);
         round = round.wrapping_add(1);
         if round.is_multiple_of(10) {

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use atomic_waker::AtomicWaker;
 use dashmap::DashMap;
@@ -15,6 +15,7 @@ use subtle::ConstantTimeEq;
 use super::key::{Key, Secret};
 use super::shown::{Shown, Who};
 use super::timeouts::{Limits, Timeouts};
+use crate::config::PoolMode;
 use crate::control::Phase;
 use crate::server::{Gate, Raised};
 use crate::stats::Tally;
@@ -50,12 +51,16 @@ pub enum Order {
     ServerLost,
     /// Its transaction is on a standby that may have to take over.
     Vacate,
+    /// Its client is told that it waits (`query_wait_notify`).
+    WaitNotice,
+    /// Its session ends: the server that it keeps is to be closed (`server_fast_close`).
+    LetGo,
 }
 
 /// Cancels on their way to one server; each is a connection to it. More than these would say nothing new.
 const CANCELS: usize = 4;
 
-const ORDERS: [Order; 9] = [
+const ORDERS: [Order; 11] = [
     Order::None,
     Order::CancelWait,
     Order::ClientIdle,
@@ -65,6 +70,8 @@ const ORDERS: [Order; 9] = [
     Order::TransactionTimeout,
     Order::ServerLost,
     Order::Vacate,
+    Order::WaitNotice,
+    Order::LetGo,
 ];
 
 /// How long a state lasted that has ended.
@@ -85,17 +92,21 @@ pub struct Entry {
     /// Microseconds since `epoch` at which the state began.
     since: AtomicU64,
     /// The same for the transaction; 0 outside one.
-    transaction_since: AtomicU64,
-    epoch: Instant,
+    pub(super) transaction_since: AtomicU64,
+    pub(super) epoch: Instant,
     order: AtomicU8,
     /// A cancel came while it was being served, on whatever server or on its way to one.
     cancelled: AtomicBool,
+    /// Its client was told that this wait is a long one.
+    noticed: AtomicBool,
+    /// It keeps its server from its first transaction to its end.
+    pub(super) in_session_mode: bool,
     /// The process's `Phase`, as far as this client must follow it, or a `sentence::Sentence` beyond it.
     pub(super) phase: AtomicU8,
     pub waker: AtomicWaker,
     /// The server that works for it now.
-    target: Mutex<Option<Arc<Gate>>>,
-    limits: Limits,
+    pub(super) target: Mutex<Option<Arc<Gate>>>,
+    pub(super) limits: Limits,
     pub shown: Shown,
 }
 
@@ -114,12 +125,19 @@ impl Entry {
             epoch,
             order: AtomicU8::new(Order::None as u8),
             cancelled: AtomicBool::new(false),
+            noticed: AtomicBool::new(false),
+            in_session_mode: false,
             phase: AtomicU8::new(Phase::Running as u8),
             waker: AtomicWaker::new(),
             target: Mutex::new(None),
             limits,
             shown: Shown::new(who, tally, born),
         }
+    }
+
+    pub fn of_mode(mut self, mode: PoolMode) -> Entry {
+        self.in_session_mode = mode == PoolMode::Session;
+        self
     }
 
     pub fn state(&self) -> State {
@@ -155,6 +173,7 @@ impl Entry {
             State::Active | State::IdleInTransaction if begun == 0 => {
                 self.transaction_since.store(now, Ordering::Relaxed);
             }
+            State::Waiting => self.noticed.store(false, Ordering::Relaxed),
             _ => {}
         }
         Some(Passed { was, micros, transaction })
@@ -177,7 +196,8 @@ impl Entry {
         }
         let taken = self.order.swap(Order::None as u8, Ordering::AcqRel);
         match ORDERS.get(usize::from(taken)).copied().unwrap_or(Order::None) {
-            Order::CancelWait if self.state() == State::Waiting => Order::CancelWait,
+            order @ (Order::CancelWait | Order::WaitNotice) if self.state() == State::Waiting => order,
+            Order::LetGo if self.must_let_go() => Order::LetGo,
             order if self.overdue() == Some(order) => order,
             _ => Order::None,
         }
@@ -187,6 +207,14 @@ impl Entry {
     pub fn give(&self, order: Order) {
         self.order.store(order as u8, Ordering::Release);
         self.waker.wake();
+    }
+
+    pub fn note_notice(&self) {
+        self.noticed.store(true, Ordering::Relaxed);
+    }
+
+    pub fn was_noticed(&self) -> bool {
+        self.noticed.load(Ordering::Relaxed)
     }
 
     /// The process drains or stops. It never goes back.
@@ -261,41 +289,6 @@ impl Entry {
     pub fn abandon(&self) -> Option<Raised> {
         self.target.lock().as_ref().map(Gate::raise)
     }
-
-    /// The janitor's look: an order, if a limit is passed.
-    fn overdue(&self) -> Option<Order> {
-        let now = micros(self.epoch);
-        let passed = |since: u64, limit: Option<Duration>| {
-            limit.is_some_and(|limit| u128::from(now.saturating_sub(since)) >= limit.as_micros())
-        };
-        let since = self.since.load(Ordering::Relaxed);
-        let timeouts = self.limits.get();
-        let begun = self.transaction_since.load(Ordering::Relaxed);
-        if begun != 0 && passed(begun, timeouts.transaction) {
-            return Some(Order::TransactionTimeout);
-        }
-        let (limit, order) = match self.state() {
-            State::Idle => (timeouts.client_idle, Order::ClientIdle),
-            State::Waiting => (timeouts.query_wait, Order::QueryWait),
-            State::Active => (timeouts.query, Order::QueryTimeout),
-            State::IdleInTransaction => (timeouts.idle_transaction, Order::IdleTransaction),
-        };
-        if passed(since, limit) {
-            return Some(order);
-        }
-        let state = self.state();
-        if state == State::Waiting || state == State::Idle && !self.shown.is_pinned() {
-            return None;
-        }
-        let target = self.target.lock();
-        let standing = target.as_ref()?.standing();
-        match state {
-            // It would wait there for notifications that nobody sends.
-            State::Idle => standing.is_replaced().then_some(Order::ServerLost),
-            State::Active if standing.is_silent() || standing.is_replaced() => Some(Order::ServerLost),
-            _ => standing.is_vacated().then_some(Order::Vacate),
-        }
-    }
 }
 
 /// The client's own task alone writes these.
@@ -312,7 +305,7 @@ impl Own for AtomicU64 {
     }
 }
 
-fn micros(epoch: Instant) -> u64 {
+pub(super) fn micros(epoch: Instant) -> u64 {
     // 0 stands for "no transaction".
     (epoch.elapsed().as_micros() as u64).max(1)
 }
@@ -358,15 +351,6 @@ impl Entries {
         self.map.is_empty()
     }
 
-    /// The janitor's round: clients whose limits have passed get their orders.
-    pub fn tend(&self) {
-        for entry in &self.map {
-            if let Some(order) = entry.overdue() {
-                entry.give(order);
-            }
-        }
-    }
-
     pub fn all(&self) -> Vec<Arc<Entry>> {
         self.map.iter().map(|entry| Arc::clone(&entry)).collect()
     }
@@ -382,6 +366,8 @@ fn place(pid: i32, secret: &[u8]) -> (i32, [u8; 4]) {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::net::ends::Ends;
     use crate::stats::Stats;

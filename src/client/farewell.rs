@@ -8,6 +8,9 @@ use crate::error::{Error, Side};
 use crate::session::outbox::Outbox;
 use crate::wire::encode;
 
+/// PgBouncer's words.
+const LONG_WAIT: &str = "No server connection available in postgres backend, client being queued";
+
 impl Conversation {
     /// What the server still said counts for nothing; what the client is owed instead goes behind what it was shown.
     pub(super) fn lose_server(&mut self) {
@@ -31,6 +34,14 @@ impl Conversation {
         self.book_error(error);
         if !self.to_client.is_mid_frame() {
             encode::error(self.to_client.author(), error);
+        }
+    }
+
+    /// It waits for a server, and for long.
+    pub fn tell_of_wait(&mut self) {
+        self.entry.note_notice();
+        if !self.to_client.is_mid_frame() {
+            encode::notice(self.to_client.author(), LONG_WAIT);
         }
     }
 

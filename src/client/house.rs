@@ -13,6 +13,7 @@ use super::entry::Entries;
 use super::held::{Bounds, Held, Hold};
 use super::interner::Interner;
 use super::peers::Peers;
+use super::rounds::Round;
 use super::timeouts::Timeouts;
 use crate::auth::scram::Verifier;
 use crate::auth::{Secret, hba, names};
@@ -147,6 +148,14 @@ impl House {
         let settings = Arc::new(settings);
         known.insert(Arc::clone(&settings));
         settings
+    }
+
+    /// The janitor's look at limits and at idle servers.
+    pub fn tend(&self) {
+        let ground = self.backends.ground();
+        let global = &ground.config.global;
+        self.entries.tend(Round { notify: global.query_wait_notify, fast_close: global.server_fast_close });
+        self.backends.tend();
     }
 
     /// Forgets what nobody has any more; the janitor's work.

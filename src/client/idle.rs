@@ -4,7 +4,7 @@ use std::task::{Context, Poll};
 
 use super::entry::{Entry, Order, State};
 use super::reader::KEPT;
-use super::relay::{CLIENT_BACKLOG, Conversation, scan};
+use super::relay::{CLIENT_BACKLOG, Conversation};
 use crate::error::{Error, Kind, Side};
 use crate::net::pipe::Read;
 use crate::route::Reason;
@@ -65,8 +65,7 @@ impl Conversation {
             if self.to_server.in_frame() {
                 return Ok(None);
             }
-            let unjudged = self.to_server.unjudged();
-            let Some(header) = scan(unjudged, self.limit)? else { return Ok(None) };
+            let Some(header) = self.next_header()? else { return Ok(None) };
             if self.session.wants_server(header.tag) {
                 match self.seek(Session::client_needs(&header)) {
                     Sought::Answered => continue,

@@ -10,8 +10,8 @@ use super::operator::{self, Operator};
 use super::welcome::welcome;
 use super::wish::Wish;
 use super::{Client, announced, cancel};
-use crate::cluster::backend::Reported;
 use crate::cluster::backends::Backed;
+use crate::cluster::told::{PATIENCE, Reported};
 use crate::config::SslMode;
 use crate::control::Phase;
 use crate::error::{Error, Kind, Side};
@@ -296,9 +296,10 @@ async fn admit(
 }
 
 /// What servers of this pool report. The first client of a cold pool waits for a login to a server; later ones are told
-/// what is known, whether or not a server is up.
+/// what is known, whether or not a server is up; what was known before a reload, if there is no better word in time.
 async fn reported(backed: &Arc<Backed>) -> Result<Arc<Reported>, Error> {
-    let mut news = backed.backend.reported.subscribe();
+    let told = &backed.backend.told;
+    let mut news = told.subscribe();
     if let Some(known) = news.borrow_and_update().clone() {
         return Ok(known);
     }
@@ -311,6 +312,8 @@ async fn reported(backed: &Arc<Backed>) -> Result<Arc<Reported>, Error> {
             return news.borrow().clone().ok_or_else(|| Error::new(Kind::Internal, Side::Proxy));
         }
     };
+    let late = tokio::time::sleep(PATIENCE);
+    tokio::pin!(late);
     loop {
         let refusal = poll_fn(|cx| match waiting.poll_refusal(cx) {
             Poll::Ready(error) => Poll::Ready(Some(error)),
@@ -326,6 +329,9 @@ async fn reported(backed: &Arc<Backed>) -> Result<Arc<Reported>, Error> {
             }
             refusal = refusal => {
                 return Err(refusal.unwrap_or_else(|| Error::new(Kind::Internal, Side::Proxy)));
+            }
+            () = &mut late, if told.has_elder() => {
+                return told.settle().ok_or_else(|| Error::new(Kind::Internal, Side::Proxy));
             }
         }
     }

@@ -24,6 +24,7 @@ pub mod peers;
 pub mod pinned;
 pub mod reader;
 pub mod relay;
+pub mod rounds;
 pub mod sentence;
 pub mod shown;
 mod standby;
@@ -194,8 +195,10 @@ impl Client {
             queries.push("ROLLBACK".to_owned());
         }
         let reset = &self.house.backends.ground().config.global.server_reset_query;
-        if self.mode == PoolMode::Session && !reset.is_empty() {
-            queries.push(reset.clone());
+        match self.backed.backend.reset_query() {
+            Some(always) => queries.push(always),
+            None if self.mode == PoolMode::Session && !reset.is_empty() => queries.push(reset.clone()),
+            None => {}
         }
         if queries.is_empty() {
             // An empty query proves that the server is as we think.

@@ -21,7 +21,7 @@ use crate::session::outbox::Outbox;
 use crate::session::{Ddl, Frame, FromClient, FromServer, Session};
 use crate::stats::{Tally, Traffic};
 use crate::wire::backend::TxStatus;
-use crate::wire::{back, backend, encode, frame};
+use crate::wire::{back, backend, encode, frame, front};
 
 /// Answers of ours that wait for a client that does not read: beyond this, nothing more is read from it.
 pub(super) const CLIENT_BACKLOG: usize = 64 << 10;
@@ -39,6 +39,8 @@ pub struct Conversation {
     pub entry: Arc<Entry>,
     /// Largest message from the client.
     pub limit: usize,
+    /// A Query ends it (`disable_pqexec`).
+    pub refuses_query: bool,
     /// A Flush of ours is on its way (`is_owed_much`).
     pub asked_to_flush: bool,
     /// Where its database's reads are split.
@@ -159,8 +161,15 @@ impl Conversation {
             _ if self.entry.is_stopping() || (over && self.entry.is_draining()) => self.entry.farewell(),
             Order::ServerLost if self.is_returnable() => return Err(self.take_back(Refusal::Moment, None, server)),
             Order::Vacate if self.session.in_transaction() => return Err(self.vacate(server)),
+            Order::LetGo if over => Kind::Reconfigured,
             // One that is silent may yet answer; one that is replaced is seen in the loop.
-            Order::None | Order::CancelWait | Order::QueryWait | Order::ServerLost | Order::Vacate => return Ok(()),
+            Order::None
+            | Order::CancelWait
+            | Order::LetGo
+            | Order::QueryWait
+            | Order::ServerLost
+            | Order::Vacate
+            | Order::WaitNotice => return Ok(()),
             Order::ClientIdle => Kind::ClientIdle,
             Order::IdleTransaction => Kind::IdleTransaction,
             Order::QueryTimeout => Kind::QueryTimeout,
@@ -260,7 +269,7 @@ impl Conversation {
             if self.to_server.is_heavy() || self.is_owed_much() {
                 break;
             }
-            let Some(header) = scan(self.to_server.unjudged(), self.limit)? else { break };
+            let Some(header) = self.next_header()? else { break };
             let there = self.to_server.unjudged().len() >= Session::client_needs(&header);
             if !there || (self.reader.is_some() && !self.is_cleared()?) {
                 break;
@@ -347,6 +356,17 @@ impl Conversation {
         Ok(())
     }
 
+    /// The head of the client's next frame, if the client may send it.
+    pub(super) fn next_header(&self) -> Result<Option<frame::Header>, Error> {
+        match frame::scan(self.to_server.unjudged(), self.limit) {
+            Ok(Some(header)) if self.refuses_query && header.tag == front::QUERY => {
+                Err(Error::new(Kind::SimpleQuery, Side::Client))
+            }
+            Ok(header) => Ok(header),
+            Err(malformed) => Err(Error::protocol(malformed.0)),
+        }
+    }
+
     fn flush_fakes(&mut self) {
         let (staged, span, _) = self.to_client.parts();
         let mut out = Outbox::new(staged, span);
@@ -364,10 +384,6 @@ impl Conversation {
             false => Err(Error::new(Kind::Internal, Side::Proxy).because("no room to repeat a batch").into()),
         }
     }
-}
-
-pub(super) fn scan(bytes: &[u8], limit: usize) -> Result<Option<frame::Header>, Error> {
-    frame::scan(bytes, limit).map_err(|malformed| Error::protocol(malformed.0))
 }
 
 /// As much of a frame as is there, if that is enough to judge it.

@@ -76,7 +76,7 @@ impl Client {
                 End::Settled(settled) => {
                     self.conversation.end_loan(&lease);
                     self.end_loan(standby);
-                    lease.release(settled);
+                    self.give_back(lease, settled);
                     return None;
                 }
                 End::Refused { refusal, ready } => {
@@ -104,6 +104,20 @@ impl Client {
             lease.release(settled);
         }
         self.refuse(&Error::new(Kind::CancelledWait, Side::Client));
+    }
+
+    /// The server goes back, by way of `server_reset_query` where that is always sent.
+    fn give_back(&self, lease: Lease<Server>, settled: Settled) {
+        match self.backed.backend.reset_query() {
+            None => lease.release(settled),
+            Some(query) => drop(tokio::spawn(cleanup::run(lease, vec![query]))),
+        }
+    }
+
+    /// Cleaned beside the client, and then its pool's again.
+    fn roll_back(&self, lease: Lease<Server>) {
+        let rest = self.backed.backend.reset_query();
+        tokio::spawn(cleanup::run(lease, std::iter::once("ROLLBACK".to_owned()).chain(rest).collect()));
     }
 
     /// The server is nobody's from now on.
@@ -134,10 +148,10 @@ impl Client {
         match ready {
             Some(TxStatus::Idle) => {
                 if let Some(settled) = Settled::after(TxStatus::Idle) {
-                    lease.release(settled);
+                    self.give_back(lease, settled);
                 }
             }
-            Some(_) => roll_back(lease),
+            Some(_) => self.roll_back(lease),
             // Dropped, and closed: nobody knows what it still sends.
             None => self.suspect(&lease),
         }
@@ -168,7 +182,7 @@ impl Client {
             session.take_back_transaction();
         }
         self.end_loan(standby);
-        roll_back(lease);
+        self.roll_back(lease);
         if movable {
             return Next::Again(self.instead(reason));
         }
@@ -231,9 +245,4 @@ impl Client {
         }
         self.rest(NOWHERE);
     }
-}
-
-/// Cleaned beside the client, and then its pool's again.
-fn roll_back(lease: Lease<Server>) {
-    tokio::spawn(cleanup::run(lease, vec!["ROLLBACK".to_owned()]));
 }

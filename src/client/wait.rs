@@ -109,6 +109,7 @@ impl Client {
             // The janitor says it again once there is a primary.
             Order::QueryWait if holding.is_some_and(|holding| holding.hold.time.is_some()) => {}
             Order::QueryWait => return Poll::Ready(Waited::Leave(Leave::Fail(self.why_waiting()))),
+            Order::WaitNotice => self.conversation.tell_of_wait(),
             _ => {}
         }
         // The tail of its last answer still goes out.

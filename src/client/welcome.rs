@@ -25,6 +25,10 @@ use crate::wire::{encode, frame, startup};
 /// There is no wait here: an entry in the list is the client's to take out.
 pub(super) fn welcome(house: &Arc<House>, mut talk: Talk, wish: &Wish, admitted: Admitted, told: &Told) -> Box<Client> {
     let Admitted { backed, reported, present } = admitted;
+    let ground = house.backends.ground();
+    let global = &ground.config.global;
+    let database = ground.config.database(&wish.database);
+    let mode = database.map_or(PoolMode::Transaction, |db| ground.config.pool_mode(db, ground.config.user(&wish.user)));
     let settings = house.share(followed(&reported).overlaid(&wish.settings));
     for (name, value) in reported.iter() {
         let value = match name.as_str() {
@@ -43,17 +47,16 @@ pub(super) fn welcome(house: &Arc<House>, mut talk: Talk, wish: &Wish, admitted:
     let tally = Arc::clone(&backed.backend.tally);
     tally.logged_in();
     let who = Who { id: told.id, ends: Box::new(told.ends), user: present.user(), tls: talk.stream.tls_name().into() };
-    let make = |pid| Entry::new(Key { pid, secret }, house.epoch, timeouts, who, Arc::clone(&tally));
+    let make = |pid| Entry::new(Key { pid, secret }, house.epoch, timeouts, who, Arc::clone(&tally)).of_mode(mode);
     let entry = house.entries.add(secret, pid, make);
     encode::backend_key_data(&mut talk.out, entry.pid, secret);
+    if let Some(text) = &global.login_notify_message {
+        encode::notice(&mut talk.out, text);
+    }
     encode::ready_for_query(&mut talk.out, TxStatus::Idle);
     // A change of phase goes to those in the list; one from just before is taken over.
     entry.enter_phase(*house.phase.borrow());
 
-    let ground = house.backends.ground();
-    let global = &ground.config.global;
-    let database = ground.config.database(&wish.database);
-    let mode = database.map_or(PoolMode::Transaction, |db| ground.config.pool_mode(db, ground.config.user(&wish.user)));
     let session = Session::new(Origin {
         mode,
         settings,
@@ -80,6 +83,7 @@ pub(super) fn welcome(house: &Arc<House>, mut talk: Talk, wish: &Wish, admitted:
         to_client,
         entry,
         limit,
+        refuses_query: global.disable_pqexec,
         asked_to_flush,
         reader,
         witness,

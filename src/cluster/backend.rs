@@ -1,23 +1,24 @@
 //! How one pool gets its connections: whom it logs in as, where, and what a login taught.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use parking_lot::RwLock;
-use tokio::sync::watch;
 
 use super::answer::{self, Row, column, lsn};
 use super::backends::Backends;
 use super::decide::Seen;
 use super::probe;
+use super::told::{Reported, Told};
 use super::{Cluster, Follow};
 use crate::error::{Error, Kind, Side};
 use crate::net::talk::Talk;
-use crate::pool::{Dialler, Gauge, Permit, Pool};
-use crate::server::Server;
+use crate::pool::{Dialler, Gauge, Lease, Lent, Permit, Pool};
 use crate::server::connect::Route;
 use crate::server::login::{self, Credentials, LoggedIn, Plan};
 use crate::server::roll::Roll;
+use crate::server::{Server, cleanup};
 use crate::stats::Tally;
 
 /// What all logins of one pool share; replaced by a reload.
@@ -26,10 +27,11 @@ pub struct Recipe {
     pub parameters: Vec<(String, String)>,
     pub connect_query: Option<String>,
     pub max_prepared_statements: usize,
+    /// Asks a connection that has rested whether it is good.
+    pub check_query: String,
+    /// Sent whenever a connection comes back; None: only where a session ends.
+    pub reset_query: Option<String>,
 }
-
-/// Names and values that a server reported at login, in its order.
-pub type Reported = Vec<(String, String)>;
 
 /// Behind one pool.
 pub struct Backend {
@@ -37,10 +39,23 @@ pub struct Backend {
     pub database: String,
     pub dbname: String,
     pub credentials: Arc<Credentials>,
-    pub recipe: RwLock<Arc<Recipe>>,
+    recipe: RwLock<Arc<Recipe>>,
+    /// The recipe has a `reset_query`.
+    resets: AtomicBool,
     pub cluster: Option<Arc<Cluster>>,
-    /// What the last login reported: what new clients are told.
-    pub reported: watch::Sender<Option<Arc<Reported>>>,
+    /// What new clients are told.
+    pub told: Told,
+    pub all: Weak<Backends>,
+    pub tally: Arc<Tally>,
+    pub roll: Arc<Roll>,
+}
+
+/// What a backend keeps for its life.
+pub struct Made {
+    pub database: String,
+    pub dbname: String,
+    pub credentials: Arc<Credentials>,
+    pub cluster: Option<Arc<Cluster>>,
     pub all: Weak<Backends>,
     pub tally: Arc<Tally>,
     pub roll: Arc<Roll>,
@@ -59,12 +74,43 @@ impl Dialler<Server> for Behind {
         tokio::spawn(async move { backend.open(permit, follow).await });
     }
 
+    fn check(&self, lease: Lease<Server>) {
+        let query = self.backend.recipe().check_query.clone();
+        tokio::spawn(cleanup::run(lease, vec![query]));
+    }
+
     fn make_room(&self, full: &Arc<Gauge>) -> bool {
         self.backend.all.upgrade().is_some_and(|all| all.make_room(&self.backend, full))
     }
 }
 
 impl Backend {
+    /// All but what it is `made` of.
+    pub fn new(made: Made, recipe: Recipe) -> Backend {
+        let Made { database, dbname, credentials, cluster, all, tally, roll } = made;
+        let resets = AtomicBool::new(recipe.reset_query.is_some());
+        let (recipe, told) = (RwLock::new(Arc::new(recipe)), Told::default());
+        Backend { database, dbname, credentials, recipe, resets, cluster, told, all, tally, roll }
+    }
+
+    fn recipe(&self) -> Arc<Recipe> {
+        Arc::clone(&self.recipe.read())
+    }
+
+    /// A reload says so.
+    pub fn set_recipe(&self, recipe: Recipe) {
+        self.resets.store(recipe.reset_query.is_some(), Ordering::Relaxed);
+        *self.recipe.write() = Arc::new(recipe);
+    }
+
+    /// What each connection is sent that comes back. Takes no lock where there is none.
+    pub fn reset_query(&self) -> Option<String> {
+        if !self.resets.load(Ordering::Relaxed) {
+            return None;
+        }
+        self.recipe().reset_query.clone()
+    }
+
     /// One dial, from permit to pool.
     async fn open(&self, permit: Permit<Server>, follow: Follow) {
         let node = permit.node();
@@ -76,7 +122,7 @@ impl Backend {
                 found.server.enrol(&self.roll, &permit, &self.tally);
                 // A standby reports itself, which clients are not to believe of the primary.
                 if follow == Follow::Primary {
-                    self.reported.send_replace(Some(Arc::new(found.reported)));
+                    self.told.hear(found.reported);
                 }
                 return permit.deliver(Box::new(found.server), found.settled);
             }
@@ -105,7 +151,7 @@ impl Backend {
     }
 
     fn plan(&self, node: usize) -> Option<Plan> {
-        let recipe = Arc::clone(&self.recipe.read());
+        let recipe = self.recipe();
         Some(Plan {
             route: recipe.routes.get(node)?.clone(),
             database: self.dbname.clone(),

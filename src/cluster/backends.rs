@@ -4,11 +4,13 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
 
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::watch;
 
-use super::backend::{Backend, Behind, Recipe};
+use super::backend::{Backend, Behind, Made, Recipe};
+use super::change;
 use super::holds::{Holds, Leaving};
 use super::lookup::Lookups;
 use super::split::{Split, Witness};
@@ -39,6 +41,8 @@ pub struct Backed {
     pub witness: Arc<Witness>,
     /// A reload changed or removed its database: clients look for another one at their next transaction.
     retired: AtomicBool,
+    /// Since when nobody uses it, as of the last sweep.
+    idle_since: Mutex<Option<Instant>>,
 }
 
 impl Backed {
@@ -46,8 +50,15 @@ impl Backed {
         self.retired.load(Ordering::Acquire)
     }
 
+    /// How long it has not been used, by what is so now; None: it is.
+    fn rested(&self, used: bool) -> Option<Duration> {
+        let mut since = self.idle_since.lock();
+        *since = if used { None } else { since.or_else(|| Some(Instant::now())) };
+        since.map(|since| since.elapsed())
+    }
+
     /// Who waits in it is sent away, and looks for another pool or learns that there is none.
-    fn retire(&self) {
+    pub(super) fn retire(&self) {
         self.retired.store(true, Ordering::Release);
         self.pools().for_each(|pool| pool.retire(&Error::new(Kind::DatabaseRemoved, Side::Proxy)));
     }
@@ -71,8 +82,8 @@ pub struct Ground {
 /// The pools, the caps that they share, and the clusters that they follow.
 pub struct Backends {
     me: Weak<Backends>,
-    ground: RwLock<Ground>,
-    pools: Registry<Backed>,
+    pub(super) ground: RwLock<Ground>,
+    pub(super) pools: Registry<Backed>,
     gauges: Mutex<HashMap<GaugeKey, Arc<Gauge>>>,
     pub(super) clusters: Mutex<Vec<(Watch, Arc<Cluster>)>>,
     pub(super) sight: Sight,
@@ -84,6 +95,7 @@ pub struct Backends {
     pub roll: Arc<Roll>,
     /// Locked while a pool is added, so that none misses a RESUME.
     pub(super) holds: Mutex<Holds>,
+    pub(super) holding: watch::Sender<()>,
     pub(super) leaving: Mutex<Leaving>,
 }
 
@@ -95,7 +107,6 @@ enum GaugeKey {
 }
 
 impl Backends {
-    pub(super) holding: watch::Sender<()>,
     pub fn new(ground: Ground) -> Arc<Backends> {
         let config = Arc::clone(&ground.config);
         let backends = Arc::new_cyclic(|me| Backends {
@@ -110,6 +121,7 @@ impl Backends {
             stats: Arc::default(),
             roll: Arc::default(),
             holds: Mutex::default(),
+            holding: watch::Sender::new(()),
             leaving: Mutex::default(),
         });
         backends.note_splits(&config);
@@ -121,7 +133,6 @@ impl Backends {
         self.sight.state.keep_in(path)
     }
 
-            holding: watch::Sender::new(()),
     pub fn ground(&self) -> Ground {
         self.ground.read().clone()
     }
@@ -150,7 +161,7 @@ impl Backends {
         }
     }
 
-    fn add(&self, key: Key, made: Arc<Backed>) -> Arc<Backed> {
+    pub(super) fn add(&self, key: Key, made: Arc<Backed>) -> Arc<Backed> {
         let holds = self.holds.lock();
         let found = self.pools.or_make(key, || made);
         let held = holds.holds(&found.backend.database);
@@ -166,19 +177,18 @@ impl Backends {
         Arc::ptr_eq(&ground.config, &self.ground.read().config)
     }
 
-    fn make(&self, ground: &Ground, name: &str, database: &Database, user: &str) -> Arc<Backed> {
+    pub(super) fn make(&self, ground: &Ground, name: &str, database: &Database, user: &str) -> Arc<Backed> {
         let cluster = self.cluster(ground, name, database);
-        let backend = Arc::new(Backend {
+        let made = Made {
             database: name.to_owned(),
             dbname: database.dbname.clone().unwrap_or_else(|| name.to_owned()),
             credentials: Arc::new(Credentials::new(user, secret(ground, database, user))),
-            recipe: RwLock::new(Arc::new(recipe(ground, database, &self.sight.names))),
             cluster: cluster.clone(),
-            reported: watch::Sender::new(None),
             all: Weak::clone(&self.me),
             tally: self.tally(name, database, user),
             roll: Arc::clone(&self.roll),
-        });
+        };
+        let backend = Arc::new(Backend::new(made, recipe(ground, database, &self.sight.names)));
         let serving = serving(database, cluster.as_deref());
         let caps: Vec<_> =
             addresses(database).into_iter().map(|address| self.caps(ground, name, database, user, address)).collect();
@@ -188,13 +198,20 @@ impl Backends {
         if let Some(cluster) = cluster {
             cluster.join(&pool, Follow::Primary);
         }
-        let backed = Arc::new(Backed { pool, backend, split, witness, retired: AtomicBool::new(false) });
+        let backed = Arc::new(Backed {
+            pool,
+            backend,
+            split,
+            witness,
+            retired: AtomicBool::new(false),
+            idle_since: Mutex::default(),
+        });
         let held = self.holds.lock().holds(name);
         backed.pools().for_each(|pool| pool.pause(held));
         backed
     }
 
-    fn caps(&self, ground: &Ground, name: &str, database: &Database, user: &str, address: &Address) -> Caps {
+    pub(super) fn caps(&self, ground: &Ground, name: &str, database: &Database, user: &str, address: &Address) -> Caps {
         let config = &ground.config;
         let per_database = config.max_db_connections(database);
         let per_user = config.max_user_connections(config.user(user));
@@ -256,16 +273,17 @@ impl Backends {
         self.lookups.tend();
     }
 
-    /// Forgets pools that clients brought into being by names of their own choice (`*`), once they hold no connection
-    /// and nobody uses them.
+    /// Forgets pools that hold no connection and that nobody has used for long, among them those that clients brought into
+    /// being by names of their own choice (`*`).
     pub fn sweep(&self) {
         let config = self.ground().config;
         let named = |name: &str| config.databases.contains_key(name);
         self.pools.retain(|(name, _), backed| {
             let used = Arc::strong_count(backed) > 1 || backed.pools().any(|pool| pool.census() != Census::default());
-            used || named(name)
+            let limit = idle_limit(&config, name);
+            backed.rested(used).is_none_or(|rested| limit.is_none_or(|limit| rested < limit))
         });
-        let wanted = watches(&config);
+        let wanted = change::watches(&config);
         self.clusters.lock().retain(|(watch, cluster)| wanted.contains(watch) || Arc::strong_count(cluster) > 1);
         self.sight.books.sweep();
         self.lookups.sweep();
@@ -277,64 +295,18 @@ impl Backends {
     pub fn all(&self) -> Vec<Arc<Backed>> {
         self.pools.all().into_iter().map(|(_, backed)| backed).collect()
     }
-
-    /// A checked reload takes effect: pools whose definition changed are retired, the others get their new bounds.
-    pub fn change(&self, ground: Ground) {
-        let old = std::mem::replace(&mut *self.ground.write(), ground.clone());
-        self.drop_changed_clusters(&old, &ground);
-        for (key, backed) in self.pools.all() {
-            let (name, user) = (&key.0, &key.1);
-            let before = old.config.database(name);
-            match ground.config.database(name) {
-                Some(now) if before.is_some_and(|before| !redefined(name, (&old, before), (&ground, now), user)) => {
-                    *backed.backend.recipe.write() = Arc::new(recipe(&ground, now, &self.sight.names));
-                    addresses(now).into_iter().for_each(|address| {
-                        self.caps(&ground, name, now, user, address);
-                    });
-                    backed.pool.set_limits(limits(&ground, now, user));
-                    self.reform(&ground, &backed, now);
-                }
-                _ => {
-                    self.pools.remove(&key);
-                    self.see_off(&backed);
-                    backed.retire();
-                }
-            }
-        }
-        self.lookups.clear();
-        self.watch_all();
-        self.note_splits(&ground.config);
-    }
-
-    fn drop_changed_clusters(&self, old: &Ground, new: &Ground) {
-        let config = &new.config;
-        let wanted = watches(config);
-        let same_tls = old.server_tls == new.server_tls;
-        self.clusters.lock().retain(|(watch, cluster)| {
-            let made_up = || watch.only.as_deref().and_then(|name| Watch::of(config, name, config.database(name)?));
-            let keep = same_tls && (wanted.contains(watch) || made_up().as_ref() == Some(watch));
-            if !keep {
-                cluster.retire();
-            }
-            keep
-        });
-    }
 }
 
-/// What the databases of the config watch; names that clients make up come on top.
-fn watches(config: &Config) -> Vec<Watch> {
-    let named = config.databases.iter().filter(|(name, _)| *name != "*");
-    named.filter_map(|(name, database)| Watch::of(config, name, database)).collect()
-}
-
-/// Whether a pool's connections would come out differently: PgBouncer recycles on the same changes (1.8).
-fn redefined(name: &str, old: (&Ground, &Database), new: (&Ground, &Database), user: &str) -> bool {
-    let of = |(ground, database): (&Ground, &Database)| {
-        let names = (database.dbname.clone(), database.user.clone(), database.connect_query.clone());
-        let watch = Watch::of(&ground.config, name, database);
-        (database.target.clone(), names, database.server_parameters.clone(), secret(ground, database, user), watch)
-    };
-    of(old) != of(new) || old.0.server_tls != new.0.server_tls
+/// How long a pool of this name may rest; None: for ever. Where a client's own choice of a name is watched by itself its
+/// monitors go with it, at once.
+fn idle_limit(config: &Config, name: &str) -> Option<Duration> {
+    let database = config.database(name)?;
+    match config.databases.contains_key(name) {
+        true if config.min_pool_size(database) > 0 => None,
+        true => config.global.pool_idle_timeout,
+        false if Watch::of(config, name, database).is_some_and(|watch| watch.only.is_some()) => Some(Duration::ZERO),
+        false => config.global.autodb_idle_timeout,
+    }
 }
 
 /// Which servers a new pool lends connections to.
@@ -364,13 +336,21 @@ pub(super) fn routes(ground: &Ground, database: &Database, names: &Arc<Names>) -
     addresses(database).into_iter().map(route).collect()
 }
 
-fn recipe(ground: &Ground, database: &Database, names: &Arc<Names>) -> Recipe {
+pub(super) fn recipe(ground: &Ground, database: &Database, names: &Arc<Names>) -> Recipe {
     Recipe {
         routes: routes(ground, database, names),
         parameters: database.server_parameters.clone(),
         connect_query: database.connect_query.clone(),
         max_prepared_statements: ground.config.global.max_prepared_statements,
+        check_query: ground.config.global.server_check_query.clone().unwrap_or_default(),
+        reset_query: reset_query(&ground.config.global),
     }
+}
+
+/// What is sent whenever a connection comes back.
+fn reset_query(global: &Global) -> Option<String> {
+    let query = &global.server_reset_query;
+    (global.server_reset_query_always && !query.is_empty()).then(|| query.clone())
 }
 
 pub(super) fn limits(ground: &Ground, database: &Database, user: &str) -> Limits {
@@ -383,12 +363,13 @@ pub(super) fn limits(ground: &Ground, database: &Database, user: &str) -> Limits
         round_robin: config.global.server_round_robin,
         lifetime: config.server_lifetime(database),
         idle_timeout: config.global.server_idle_timeout,
+        check_after: config.global.server_check_query.as_ref().map(|_| config.global.server_check_delay),
         retry_cap: config.global.server_login_retry,
     }
 }
 
 /// The server password: the database's own for its forced user, else the user's in auth_file.
-fn secret(ground: &Ground, database: &Database, user: &str) -> Secret {
+pub(super) fn secret(ground: &Ground, database: &Database, user: &str) -> Secret {
     match (&database.user, &database.password) {
         (Some(forced), Some(password)) if forced == user => Secret::parse(&password.0),
         _ => ground.userlist.secret(user).cloned().unwrap_or(Secret::Missing),
@@ -402,7 +383,7 @@ mod tests {
     use crate::config::Nowhere;
 
     fn backends() -> Arc<Backends> {
-        let text = "[pgweir]\nauth_file = 'x'\n[databases.known]\nhost = '127.0.0.1'\nport = 1\n\
+        let text = "[pgweir]\nauth_file = 'x'\nautodb_idle_timeout = '1ms'\n[databases.known]\nhost = '127.0.0.1'\nport = 1\n\
                     [databases.'*']\nhost = '127.0.0.1'\nport = 1\n";
         Backends::new(Ground {
             config: Arc::new(Nowhere::config(text).expect("a sound file")),
@@ -412,6 +393,13 @@ mod tests {
         })
     }
 
+    /// The first look finds that nobody uses it, the second one that it is over.
+    async fn sweep(backends: &Backends) {
+        backends.sweep();
+        tokio::time::sleep(Duration::from_millis(2)).await;
+        backends.sweep();
+    }
+
     #[tokio::test]
     async fn pools_of_made_up_names_go_once_nobody_uses_them() {
         let backends = backends();
@@ -419,7 +407,7 @@ mod tests {
         for name in ["known", "made up", "another"] {
             assert!(backends.pool(name, "ann").is_some());
         }
-        backends.sweep();
+        sweep(&backends).await;
         let names = |backends: &Backends| {
             let mut names: Vec<_> = backends.all().iter().map(|backed| backed.backend.database.clone()).collect();
             names.sort();
@@ -428,8 +416,23 @@ mod tests {
         assert_eq!(names(&backends), ["held", "known"]);
         assert_eq!(backends.gauges.lock().len(), 3, "one for each database, one for the user");
         drop(held);
-        backends.sweep();
+        sweep(&backends).await;
         assert_eq!(names(&backends), ["known"]);
+    }
+
+    #[test]
+    fn how_long_a_pool_may_rest() {
+        let text = "[pgweir]\nauth_type = 'trust'\npool_idle_timeout = 3\nautodb_idle_timeout = 5\nprobe_user = 'p'\n\
+                    [databases.named]\nhost = 'h'\n[databases.kept]\nhost = 'h'\nmin_pool_size = 1\n";
+        let limit = |rest: &str, name: &str| {
+            let config = Nowhere::config(&format!("{text}{rest}")).expect("a sound file");
+            idle_limit(&config, name).map(|limit| limit.as_secs())
+        };
+        let star = "[databases.'*']\nhost = 'h'\n";
+        let watched = "[databases.'*']\nservers = 'h:1'\n";
+        assert_eq!((limit("", "named"), limit("", "kept")), (Some(3), None));
+        assert_eq!((limit(star, "made up"), limit(star, "named")), (Some(5), Some(3)));
+        assert_eq!(limit(watched, "made up"), Some(0));
     }
 
     #[tokio::test]

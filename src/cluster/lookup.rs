@@ -12,11 +12,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use parking_lot::{Mutex, RwLock};
+use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use super::Follow;
-use super::backend::{Backend, Behind, Recipe};
+use super::backend::{Backend, Behind, Made, Recipe};
 use super::backends::{self, Backends, Ground};
 use super::question;
 use crate::auth::Secret;
@@ -235,18 +235,20 @@ impl Backends {
             parameters: parameters.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec(),
             connect_query: None,
             max_prepared_statements: 0,
+            check_query: String::new(),
+            reset_query: None,
         };
-        let backend = Arc::new(Backend {
+        let tally = self.tally(name, database, asker);
+        let made = Made {
             database: name.to_owned(),
             dbname: database.dbname.clone().unwrap_or_else(|| name.to_owned()),
             credentials: Arc::new(Credentials::new(asker, secret)),
-            recipe: RwLock::new(Arc::new(recipe)),
             cluster: cluster.clone(),
-            reported: watch::Sender::new(None),
             all: std::sync::Weak::new(),
             tally: Arc::clone(&tally),
             roll: Arc::clone(&self.roll),
-        });
+        };
+        let backend = Arc::new(Backend::new(made, recipe));
         let limits = Limits { size: CONNECTIONS, min_size: 0, reserve: 0, ..backends::limits(ground, database, asker) };
         let caps = vec![Vec::new(); backends::addresses(database).len()];
         let behind = Behind { backend, follow: Follow::Primary };

@@ -11,6 +11,7 @@ mod answer;
 pub mod backend;
 pub mod backends;
 pub mod catalog;
+mod change;
 pub mod decide;
 mod doubt;
 pub mod holds;
@@ -24,6 +25,7 @@ pub mod shown;
 pub mod split;
 mod splits;
 pub mod state;
+pub mod told;
 pub mod watched;
 pub mod writes;
 

@@ -40,6 +40,7 @@ impl Key {
 fn shown(literal: &str) -> &str {
     match literal {
         "\"\"" | "[]" => "none",
+        "\"<empty>\"" => "`<empty>`",
         _ => literal,
     }
 }

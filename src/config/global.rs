@@ -4,7 +4,7 @@ use super::build::{consistency, failover_error, listen_failover, pinning, pool_m
 use super::read::{Reader, Row};
 use super::words::{
     AuthType, ErrorCodes, FailoverError, ListenFailover, LogFormat, Pinning, PoolMode, PrimaryReads, ReadConsistency,
-    ReadWriteSplit, SslMode,
+    ReadWriteSplit, SslMode, SyslogFacility,
 };
 use super::{Global, MaxLag, Probe, Reads, Tls};
 
@@ -49,13 +49,20 @@ pub(crate) fn global(reader: &mut Reader<'_>, row: &Row) -> Global {
         server_round_robin: row.boolean("server_round_robin"),
         max_prepared_statements: number("max_prepared_statements"),
         server_reset_query: row.text("server_reset_query").unwrap_or_default(),
+        server_reset_query_always: row.boolean("server_reset_query_always"),
+        server_check_query: check_query(row),
+        server_check_delay: duration("server_check_delay"),
+        server_fast_close: row.boolean("server_fast_close"),
         server_lifetime: duration("server_lifetime"),
         server_idle_timeout: row.timeout("server_idle_timeout"),
+        pool_idle_timeout: row.timeout("pool_idle_timeout"),
+        autodb_idle_timeout: row.timeout("autodb_idle_timeout"),
         server_connect_timeout: duration("server_connect_timeout"),
         server_login_retry: duration("server_login_retry"),
         client_login_timeout: row.timeout("client_login_timeout"),
         query_timeout: row.timeout("query_timeout"),
         query_wait_timeout: row.timeout("query_wait_timeout"),
+        query_wait_notify: row.timeout("query_wait_notify"),
         cancel_wait_timeout: row.timeout("cancel_wait_timeout"),
         client_idle_timeout: row.timeout("client_idle_timeout"),
         idle_transaction_timeout: row.timeout("idle_transaction_timeout"),
@@ -69,6 +76,8 @@ pub(crate) fn global(reader: &mut Reader<'_>, row: &Row) -> Global {
         max_packet_size: number("max_packet_size"),
         ignore_startup_parameters: row.list("ignore_startup_parameters"),
         application_name_add_host: row.boolean("application_name_add_host"),
+        disable_pqexec: row.boolean("disable_pqexec"),
+        login_notify_message: row.text("login_notify_message"),
         dns_max_ttl: duration("dns_max_ttl"),
         dns_nxdomain_ttl: duration("dns_nxdomain_ttl"),
         probe: probe(reader, row),
@@ -106,10 +115,19 @@ pub(crate) fn global(reader: &mut Reader<'_>, row: &Row) -> Global {
         suspend_timeout: row.timeout("suspend_timeout"),
         log_format: word(row, "log_format", LogFormat::from_word).unwrap_or(LogFormat::Text),
         logfile: row.path("logfile"),
+        syslog: row.boolean("syslog"),
+        syslog_ident: row.text("syslog_ident"),
+        syslog_facility: word(row, "syslog_facility", SyslogFacility::from_word).unwrap_or(SyslogFacility::Daemon),
         verbose: small("verbose"),
         user: row.text("user"),
         pidfile: row.path("pidfile"),
     }
+}
+
+/// PgBouncer's word for an empty query.
+fn check_query(row: &Row) -> Option<String> {
+    let query = row.text("server_check_query")?;
+    Some(if query == "<empty>" { String::new() } else { query })
 }
 
 fn tls(reader: &mut Reader<'_>, row: &Row, side: &str) -> Tls {

@@ -40,7 +40,7 @@ pub use shown::Shown;
 pub use source::{Put, Source};
 pub use words::{
     AuthType, ErrorCodes, FailoverError, ListenFailover, LogFormat, Pinning, PoolMode, PrimaryReads, ReadConsistency,
-    ReadWriteSplit, SslMode,
+    ReadWriteSplit, SslMode, SyslogFacility,
 };
 
 /// What a file may ask of the world around it. This room knows no environment and no disk.
@@ -139,14 +139,22 @@ pub struct Global {
     pub max_prepared_statements: usize,
 
     pub server_reset_query: String,
+    pub server_reset_query_always: bool,
+    /// None: there is no check; an empty one is an empty query.
+    pub server_check_query: Option<String>,
+    pub server_check_delay: Duration,
+    pub server_fast_close: bool,
     pub server_lifetime: Duration,
     pub server_idle_timeout: Option<Duration>,
+    pub pool_idle_timeout: Option<Duration>,
+    pub autodb_idle_timeout: Option<Duration>,
     pub server_connect_timeout: Duration,
     /// The longest pause between attempts after a failed dial (TOML: 1 s; the pause starts at 20 ms and doubles).
     pub server_login_retry: Duration,
     pub client_login_timeout: Option<Duration>,
     pub query_timeout: Option<Duration>,
     pub query_wait_timeout: Option<Duration>,
+    pub query_wait_notify: Option<Duration>,
     pub cancel_wait_timeout: Option<Duration>,
     pub client_idle_timeout: Option<Duration>,
     pub idle_transaction_timeout: Option<Duration>,
@@ -163,6 +171,8 @@ pub struct Global {
 
     pub ignore_startup_parameters: Vec<String>,
     pub application_name_add_host: bool,
+    pub disable_pqexec: bool,
+    pub login_notify_message: Option<String>,
     pub dns_max_ttl: Duration,
     pub dns_nxdomain_ttl: Duration,
     pub probe: Option<Probe>,
@@ -196,6 +206,9 @@ pub struct Global {
     pub suspend_timeout: Option<Duration>,
     pub log_format: LogFormat,
     pub logfile: Option<PathBuf>,
+    pub syslog: bool,
+    pub syslog_ident: Option<String>,
+    pub syslog_facility: SyslogFacility,
     pub verbose: u32,
     /// Whom the process becomes at its start.
     pub user: Option<String>,

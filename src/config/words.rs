@@ -63,6 +63,24 @@ words! {
 }
 
 words! {
+    /// Where syslog sorts a message.
+    SyslogFacility {
+        Auth = "auth",
+        Authpriv = "authpriv",
+        Daemon = "daemon",
+        User = "user",
+        Local0 = "local0",
+        Local1 = "local1",
+        Local2 = "local2",
+        Local3 = "local3",
+        Local4 = "local4",
+        Local5 = "local5",
+        Local6 = "local6",
+        Local7 = "local7",
+    }
+}
+
+words! {
     /// libpq's sslmode, in the manual's order.
     SslMode {
         Disable = "disable",

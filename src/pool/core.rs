@@ -39,6 +39,8 @@ pub struct Limits {
     pub round_robin: bool,
     pub lifetime: Duration,
     pub idle_timeout: Option<Duration>,
+    /// One that has rested for so long is asked before it is lent; None: it is not.
+    pub check_after: Option<Duration>,
     pub retry_cap: Duration,
 }
 
@@ -71,6 +73,8 @@ struct Node<T> {
     /// Idle, lent and on their way.
     open: usize,
     dialling: usize,
+    /// Asked whether they are good, for somebody who waits.
+    checking: usize,
     /// Taken out from among the idle ones to be closed, and counted as open until they are.
     closing: usize,
     /// Connections opened before this epoch are closed when they come back.
@@ -99,6 +103,8 @@ pub struct Core<T, W> {
     next_node: usize,
     serving: Serving,
     paused: bool,
+    /// What was idle by then has rested, as of the janitor's last look.
+    rested: Option<Instant>,
     pub limits: Limits,
 }
 
@@ -128,6 +134,7 @@ impl<T, W> Core<T, W> {
             idle: VecDeque::new(),
             open: 0,
             dialling: 0,
+            checking: 0,
             closing: 0,
             epoch: 0,
             stale: 0,
@@ -141,6 +148,7 @@ impl<T, W> Core<T, W> {
             next_node: 0,
             serving,
             paused: false,
+            rested: None,
             limits,
         }
     }
@@ -152,17 +160,64 @@ impl<T, W> Core<T, W> {
     }
 
     fn take_any(&mut self, home: Home) -> Option<(usize, T)> {
-        if self.paused {
+        let node = self.lender()?;
+        let (rested, after) = (self.rested, self.limits.check_after);
+        let is_fresh = |idle: &Idle<T>| !has_rested(idle, after, rested);
+        let idle = &mut self.nodes.get_mut(node)?.idle;
+        let taken = match self.limits.round_robin {
+            true if idle.front().is_some_and(is_fresh) => idle.pop_front(),
+            true => None,
+            false => take_near(idle, home, is_fresh),
+        };
+        taken.map(|idle| (node, idle.it))
+    }
+
+    /// The node whose idle connections are lent.
+    fn lender(&self) -> Option<usize> {
+        match self.serving {
+            _ if self.paused => None,
+            Serving::Held(_) | Serving::Nobody => None,
+            Serving::One(node) => Some(node),
+            Serving::Any { .. } => self.most_recent(),
+        }
+    }
+
+    /// A connection that has rested, for somebody in the queue for whom nothing is on its way: it is to be asked whether
+    /// it is good, and counts as lent meanwhile.
+    pub fn next_check(&mut self) -> Option<(usize, T)> {
+        let at = self.lender()?;
+        if self.queue.len() <= self.on_their_way() {
             return None;
         }
-        let node = match self.serving {
-            Serving::Held(_) | Serving::Nobody => return None,
-            Serving::One(node) => node,
-            Serving::Any { .. } => self.most_recent()?,
-        };
-        let idle = &mut self.nodes.get_mut(node)?.idle;
-        let taken = if self.limits.round_robin { idle.pop_front() } else { take_near(idle, home) };
-        taken.map(|idle| (node, idle.it))
+        let (rested, after) = (self.rested, self.limits.check_after);
+        let round_robin = self.limits.round_robin;
+        let node = self.nodes.get_mut(at)?;
+        let next = if round_robin { node.idle.front() } else { node.idle.back() };
+        next.filter(|idle| has_rested(idle, after, rested))?;
+        let taken = if round_robin { node.idle.pop_front() } else { node.idle.pop_back() };
+        node.checking += 1;
+        taken.map(|idle| (at, idle.it))
+    }
+
+    /// What `next_check` took out is good, or gone.
+    pub fn checked(&mut self, node: usize) {
+        if let Some(node) = self.nodes.get_mut(node) {
+            node.checking = node.checking.saturating_sub(1);
+        }
+    }
+
+    /// One that had rested was bad: the others are not waited for.
+    pub fn distrust(&mut self, node: usize) -> Vec<T> {
+        let (rested, after) = (self.rested, self.limits.check_after);
+        let Some(node) = self.nodes.get_mut(node) else { return Vec::new() };
+        let count = node.idle.iter().take_while(|idle| has_rested(idle, after, rested)).count();
+        node.closing += count;
+        node.idle.drain(..count).map(|idle| idle.it).collect()
+    }
+
+    /// What is dialled and what is asked, among the nodes that get work.
+    fn on_their_way(&self) -> usize {
+        self.dial_candidates().map(|n| self.nodes[n].dialling + self.nodes[n].checking).sum()
     }
 
     fn most_recent(&self) -> Option<usize> {
@@ -220,9 +275,8 @@ impl<T, W> Core<T, W> {
         let bound = self.bound(oldest, now);
         let node = self.dial_candidates().find(|&n| self.nodes[n].may_dial(bound, now))?;
         // A dial at a node that serves no more may take long, and what it brings is for nobody.
-        let on_their_way: usize = self.dial_candidates().map(|n| self.nodes[n].dialling).sum();
         let short = self.nodes[node].open < self.limits.min_size;
-        if self.queue.len() <= on_their_way && !short {
+        if self.queue.len() <= self.on_their_way() && !short {
             return None;
         }
         self.next_node = (node + 1) % self.nodes.len();
@@ -240,9 +294,7 @@ impl<T, W> Core<T, W> {
         let bound = self.bound(oldest, now);
         match self.serving {
             Serving::Held(_) | Serving::Nobody => Wait::NoPrimary,
-            _ if self.dial_candidates().any(|n| self.nodes[n].dialling > 0 || self.nodes[n].open < bound) => {
-                Wait::Connect
-            }
+            _ if self.dial_candidates().any(|n| self.nodes[n].is_coming(bound)) => Wait::Connect,
             _ => Wait::PoolFull,
         }
     }
@@ -374,7 +426,8 @@ impl<T, W> Core<T, W> {
     /// What stands idle for too long, is too old, or is more than the size allows. Over-age connections go one at a
     /// time, so that a pool does not redial as a whole.
     pub fn expired(&mut self, now: Instant) -> Vec<T> {
-        let Limits { lifetime, idle_timeout, min_size, size, .. } = self.limits;
+        let Limits { lifetime, idle_timeout, min_size, size, check_after, .. } = self.limits;
+        self.rested = check_after.and_then(|after| now.checked_sub(after));
         let mut gone = Vec::new();
         for node in &mut self.nodes {
             let mut left = node.open;
@@ -461,16 +514,33 @@ fn next_in<W>(queue: &mut VecDeque<Waiter<W>>, home: Home, now: Instant) -> Opti
     queue.remove(at.unwrap_or(0))
 }
 
-/// The last one that came back there; far from home, the last of all.
-fn take_near<T>(idle: &mut VecDeque<Idle<T>>, home: Home) -> Option<Idle<T>> {
-    let back = idle.iter().rev().take(NEAR).position(|idle| idle.home == home).unwrap_or(0);
+/// The last one that came back there; far from home, the last of all. None that is not fresh: the last ones are those
+/// that have rested least.
+fn take_near<T>(idle: &mut VecDeque<Idle<T>>, home: Home, is_fresh: impl Fn(&Idle<T>) -> bool) -> Option<Idle<T>> {
+    idle.back().filter(|last| is_fresh(last))?;
+    let mut near = idle.iter().rev().take(NEAR).take_while(|idle| is_fresh(idle));
+    let back = near.position(|idle| idle.home == home).unwrap_or(0);
     idle.remove(idle.len().checked_sub(back + 1)?)
+}
+
+/// Whether it is asked before it is lent.
+fn has_rested<T>(idle: &Idle<T>, after: Option<Duration>, rested: Option<Instant>) -> bool {
+    match after {
+        None => false,
+        Some(Duration::ZERO) => true,
+        Some(_) => rested.is_some_and(|by_then| idle.since <= by_then),
+    }
 }
 
 impl<T> Node<T> {
     fn forget_failures(&mut self) {
         self.pause = RETRY_FIRST;
         self.not_before = None;
+    }
+
+    /// Something is on its way to those who wait, or can be had for them.
+    fn is_coming(&self, bound: usize) -> bool {
+        self.dialling > 0 || self.checking > 0 || !self.idle.is_empty() || self.open < bound
     }
 
     fn may_dial(&self, bound: usize, now: Instant) -> bool {
@@ -494,6 +564,7 @@ mod tests {
             round_robin: false,
             lifetime: Duration::from_secs(3600),
             idle_timeout: Some(Duration::from_secs(600)),
+            check_after: None,
             retry_cap: Duration::from_secs(1),
         }
     }
@@ -518,6 +589,38 @@ mod tests {
         assert_eq!(core.put(0, 0, 1, HOME, now, now), Put::Hand("b", 1));
         assert_eq!(core.put(0, 0, 1, HOME, now, now), Put::Kept);
         assert_eq!(core.take(HOME), Some((0, 1)));
+    }
+
+    #[test]
+    fn what_has_rested_is_not_lent_but_checked() {
+        let (mut core, now) = core(3);
+        core.limits.check_after = Some(Duration::from_secs(30));
+        for it in [1, 2] {
+            core.join("nobody", HOME, now);
+            assert_eq!(opened(&mut core, it, now), Put::Hand("nobody", it));
+        }
+        let at = |secs| now + Duration::from_secs(secs);
+        assert_eq!(core.put(0, 0, 1, HOME, now, now), Put::Kept);
+        assert_eq!(core.put(0, 0, 2, HOME, now, at(20)), Put::Kept);
+        assert!(core.expired(at(40)).is_empty());
+        assert_eq!(core.take(HOME), Some((0, 2)), "it came back last, and is fresh");
+        assert_eq!(core.take(HOME), None);
+        assert_eq!(core.next_check(), None, "nobody waits");
+        core.join("a", HOME, at(40));
+        assert_eq!(core.next_check(), Some((0, 1)));
+        assert_eq!((core.next_check(), core.next_dial(at(40))), (None, None), "one is on its way");
+        core.checked(0);
+        assert_eq!(core.put(0, 0, 1, HOME, now, at(40)), Put::Hand("a", 1));
+        // Both rest, one of them turns out to be bad: the other one goes, too.
+        for it in [1, 2] {
+            assert_eq!(core.put(0, 0, it, HOME, now, at(41)), Put::Kept);
+        }
+        assert!(core.expired(at(80)).is_empty());
+        core.join("b", HOME, at(80));
+        assert_eq!(core.next_check(), Some((0, 2)));
+        core.checked(0);
+        assert_eq!(core.distrust(0), [1]);
+        assert_eq!(core.next_dial(at(80)), Some(0));
     }
 
     #[test]

@@ -24,6 +24,8 @@ pub struct Permit<T: Lent> {
 enum PermitState {
     /// A dial is under way.
     Dialling,
+    /// It is asked whether it is good.
+    Checking,
     /// The connection stands idle: the pool counts it without a permit.
     Idle,
     Lent,
@@ -37,6 +39,16 @@ impl<T: Lent> Permit<T> {
     pub(super) fn on_its_way(mut self) -> Permit<T> {
         self.state = PermitState::Dialling;
         self
+    }
+
+    pub(super) fn for_check(mut self) -> Permit<T> {
+        self.state = PermitState::Checking;
+        self
+    }
+
+    /// It is good. False: nobody had asked.
+    pub(super) fn end_check(&mut self) -> bool {
+        std::mem::replace(&mut self.state, PermitState::Lent) == PermitState::Checking
     }
 
     pub(super) fn leave_counted(mut self) {
@@ -78,6 +90,7 @@ impl<T: Lent> Drop for Permit<T> {
         match self.state {
             PermitState::Idle => return,
             PermitState::Dialling => self.pool.core.lock().dialled(self.node),
+            PermitState::Checking => self.pool.distrust(self.node),
             PermitState::Lent => {}
         }
         self.pool.leave(self.node, self.epoch);

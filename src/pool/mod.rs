@@ -95,6 +95,9 @@ pub type Caps = Vec<Arc<Gauge>>;
 pub trait Dialler<T: Lent>: Send + Sync + 'static {
     /// Starts one dial and returns at once; the permit comes back by `Permit::deliver`, `fail`, or by being dropped.
     fn dial(&self, permit: Permit<T>);
+    /// Asks a connection that has rested whether it is good, and returns at once. It comes back by `Lease::release`, or is
+    /// dropped.
+    fn check(&self, lease: Lease<T>);
     /// A cap is reached: another pool that counts against it should give up an idle connection. Whether one did.
     fn make_room(&self, full: &Arc<Gauge>) -> bool;
 }
@@ -141,10 +144,16 @@ impl<T: Lent> Pool<T> {
         }
     }
 
-    /// Starts the dials that are needed, allowed and due.
+    /// Starts the checks and dials that are needed, allowed and due.
     pub fn pump(self: &Arc<Self>) {
         loop {
             let mut core = self.core.lock();
+            if let Some((node, it)) = core.next_check() {
+                let permit = Permit::new(Arc::clone(self), node, core.epoch(node)).for_check();
+                drop(core);
+                self.dialler.check(Lease::new(it, permit));
+                continue;
+            }
             let Some(node) = core.next_dial(Instant::now()) else { return };
             if let Some(full) = self.enter_caps(node) {
                 core.not_dialled(node);
@@ -175,8 +184,11 @@ impl<T: Lent> Pool<T> {
         let Some((it, mut permit)) = lease.take_apart() else { return };
         let (home, born) = (it.home(), it.born());
         let mut core = self.core.lock();
+        if permit.end_check() {
+            core.checked(permit.node());
+        }
         match core.put(permit.node(), permit.epoch(), it, home, born, Instant::now()) {
-            Put::Close(it) => {
+            Put::Close(mut it) => {
                 drop(core);
                 it.part();
             }
@@ -301,12 +313,23 @@ impl<T: Lent> Pool<T> {
 
     /// Closes connections that were idle.
     fn discard(&self, gone: Vec<Box<T>>) {
-        for it in gone {
+        for mut it in gone {
             let node = it.node();
+            it.part();
             drop(it);
             self.core.lock().discarded(node);
             self.leave_caps(node);
         }
+    }
+
+    /// A connection that had rested was found to be bad.
+    fn distrust(&self, node: usize) {
+        let gone = {
+            let mut core = self.core.lock();
+            core.checked(node);
+            core.distrust(node)
+        };
+        self.discard(gone);
     }
 
     fn leave(&self, node: usize, epoch: u64) {
@@ -315,7 +338,6 @@ impl<T: Lent> Pool<T> {
     }
 
     fn leave_caps(&self, node: usize) {
-            it.part();
         self.caps[node].iter().for_each(|gauge| gauge.release());
     }
 }
@@ -364,6 +386,8 @@ mod tests {
         fn hindrance(&self) -> Option<Pin<Box<dyn Future<Output = bool> + Send>>> {
             None
         }
+
+        fn part(&mut self) {}
     }
 
     /// Dials at once, and asks the pools of `others` for room.
@@ -371,11 +395,19 @@ mod tests {
     struct Instantly {
         others: Vec<Arc<Pool<Thing>>>,
         asked: Arc<AtomicUsize>,
+        /// Whether those that have rested are good.
+        passes: bool,
     }
 
     impl Dialler<Thing> for Instantly {
         fn dial(&self, permit: Permit<Thing>) {
             permit.deliver(Box::new(Thing(Instant::now(), home::here())), ());
+        }
+
+        fn check(&self, lease: Lease<Thing>) {
+            if self.passes {
+                lease.release(());
+            }
         }
 
         fn make_room(&self, full: &Arc<Gauge>) -> bool {
@@ -386,8 +418,6 @@ mod tests {
 
     fn limits(size: usize) -> Limits {
         Limits {
-
-        fn part(&mut self) {}
             size,
             min_size: 0,
             reserve: 0,
@@ -395,6 +425,7 @@ mod tests {
             round_robin: false,
             lifetime: Duration::from_secs(3600),
             idle_timeout: None,
+            check_after: None,
             retry_cap: Duration::from_secs(1),
         }
     }
@@ -440,6 +471,22 @@ mod tests {
             }
         });
         assert_eq!(pool.census(), Census { open: 1, idle: 1, ..Census::default() });
+    }
+
+    #[test]
+    fn one_that_has_rested_is_asked_for_whoever_waits() {
+        let asked = Limits { check_after: Some(Duration::ZERO), ..limits(1) };
+        for (passes, opened) in [(true, 1), (false, 2)] {
+            let asking = Instantly { passes, ..Instantly::default() };
+            let pool = pool(asked.clone(), &[], asking);
+            let first = lease(&pool).expect("it was just opened");
+            let born = first.born();
+            first.release(());
+            assert_eq!(pool.census().idle, 1);
+            let second = lease(&pool).expect("asked, or in the place of one that failed");
+            assert_eq!(second.born() == born, opened == 1);
+            assert_eq!(pool.census(), Census { open: 1, ..Census::default() });
+        }
     }
 
     #[test]

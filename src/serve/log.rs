@@ -1,4 +1,4 @@
-//! Where log lines go: standard error or a file, as text or JSON, with a level that a reload may change.
+//! Where log lines go: standard error or a file, as text or JSON, and the system's log, with a level that a reload may change.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
@@ -12,6 +12,7 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Registry, reload};
 
+use super::syslog::Syslog;
 use crate::config::{Global, LogFormat};
 
 /// What the command line asks of the log.
@@ -28,6 +29,7 @@ pub struct Options {
 pub struct Handle {
     options: Options,
     target: Target,
+    syslog: Syslog,
     level: reload::Handle<LevelFilter, Registry>,
 }
 
@@ -45,14 +47,15 @@ pub fn start(global: &Global, options: Options) -> Result<Handle, String> {
     let sink = sink(global.logfile.as_deref(), options)?;
     let target = Target(Arc::new(Mutex::new(sink)));
     let (filter, level) = reload::Layer::new(level_of(global.verbose.max(options.verbose)));
-    let registry = tracing_subscriber::registry().with(filter);
+    let syslog = Syslog::new(global);
+    let registry = tracing_subscriber::registry().with(filter).with(syslog.clone());
     let layer = tracing_subscriber::fmt::layer().with_writer(target.clone()).with_ansi(false).with_target(false);
     let started = match global.log_format {
         LogFormat::Json => registry.with(layer.json().flatten_event(true)).try_init(),
         LogFormat::Text => registry.with(layer).try_init(),
     };
     started.map_err(|error| error.to_string())?;
-    Ok(Handle { options, target, level })
+    Ok(Handle { options, target, syslog, level })
 }
 
 fn level_of(verbose: u32) -> LevelFilter {
@@ -80,6 +83,7 @@ impl Handle {
     /// What a reload says. If another file cannot be opened the log stays where it is, and the error says why.
     pub fn follow(&self, global: &Global) -> Result<(), String> {
         let _ = self.level.reload(level_of(global.verbose.max(self.options.verbose)));
+        self.syslog.follow(global);
         let is_same = match &*self.target.0.lock() {
             Sink::File { path, .. } => global.logfile.as_ref() == Some(path),
             Sink::Nowhere | Sink::StandardError => global.logfile.is_none(),

@@ -1,5 +1,6 @@
 //! What is done with a server whose client left: rolled back or reset, and kept only if that ends clean.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::Server;
@@ -23,10 +24,6 @@ pub async fn run(mut lease: Lease<Server>, queries: Vec<String>) {
             Ok(Some(settled)) => proof = Some(settled),
             _ => return,
         }
-        if text.trim().eq_ignore_ascii_case("DISCARD ALL") {
-            lease.state.parsed.clear();
-            lease.state.known = lease.state.base.clone();
-        }
     }
     lease.gate.note_cleaning(false);
     if let Some(settled) = proof {
@@ -38,18 +35,33 @@ pub async fn run(mut lease: Lease<Server>, queries: Vec<String>) {
 async fn converse(server: &mut Server, text: &str) -> Option<Settled> {
     let mut talk = Talk::new(borrowed(server)?);
     encode::query(&mut talk.out, text.as_bytes());
-    let outcome = finish(&mut talk, server).await;
+    let outcome = finish(&mut talk, server, resets_all(text)).await;
     let (stream, ahead) = talk.into_parts();
     server.stream = stream;
     outcome.filter(|_| ahead.is_empty())
 }
 
-async fn finish(talk: &mut Talk, server: &mut Server) -> Option<Settled> {
+/// Whether one of its statements is RESET ALL, whose tag says RESET only.
+fn resets_all(text: &str) -> bool {
+    let words = |statement: &str| statement.split_whitespace().map(str::to_ascii_uppercase).collect::<Vec<_>>();
+    text.split(';').any(|statement| words(statement) == ["RESET", "ALL"])
+}
+
+async fn finish(talk: &mut Talk, server: &mut Server, resets_all: bool) -> Option<Settled> {
     talk.flush().await.ok()?;
     loop {
         let message = talk.message(frame::LOGIN_LIMIT).await.ok()?;
         match message.tag {
             back::ERROR => return None,
+            back::COMMAND_COMPLETE => {
+                let tag = message.body.strip_suffix(b"\0").unwrap_or(&message.body);
+                if matches!(tag, b"DISCARD ALL" | b"DEALLOCATE ALL") {
+                    server.state.parsed.clear();
+                }
+                if tag == b"DISCARD ALL" || (tag == b"RESET" && resets_all) {
+                    server.state.known = Arc::clone(&server.state.base);
+                }
+            }
             // A rolled-back SET is reported.
             back::PARAMETER_STATUS => server.note_parameter(&message.body),
             back::READY_FOR_QUERY => {

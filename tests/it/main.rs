@@ -24,6 +24,7 @@ mod failover;
 mod followed;
 mod hba;
 mod http;
+mod inherited;
 mod ini;
 mod limits;
 mod lookup;

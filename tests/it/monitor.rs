@@ -202,7 +202,7 @@ tests! {
 /// Servers that stop, in a room of the test's own.
 pub mod room {
     use pgweir::auth::Secret;
-    use pgweir::cluster::backend::{Backend, Behind, Recipe};
+    use pgweir::cluster::backend::{Backend, Behind, Made, Recipe};
     use pgweir::demo::{Room, Stop, free_ports};
     use pgweir::pool::core::Limits;
     use pgweir::pool::{Checkout, Pool};
@@ -295,14 +295,14 @@ pub mod room {
             parameters: Vec::new(),
             connect_query: None,
             max_prepared_statements: 0,
+            check_query: String::new(),
+            reset_query: None,
         };
-        let backend = Backend {
+        let made = Made {
             database: "test1".to_owned(),
             dbname: "test1".to_owned(),
             credentials: Arc::new(Credentials::new(user, Secret::parse(room.password()))),
-            recipe: parking_lot::RwLock::new(Arc::new(recipe)),
             cluster: Some(Arc::clone(cluster)),
-            reported: tokio::sync::watch::Sender::new(None),
             all: std::sync::Weak::new(),
             tally: pgweir::stats::Stats::default().tally("test1", user, &[]),
             roll: Arc::default(),
@@ -315,9 +315,10 @@ pub mod room {
             round_robin: false,
             lifetime: DEADLINE,
             idle_timeout: None,
+            check_after: None,
             retry_cap: MOMENT,
         };
-        let behind = Behind { backend: Arc::new(backend), follow: Follow::Standby(1) };
+        let behind = Behind { backend: Arc::new(Backend::new(made, recipe)), follow: Follow::Standby(1) };
         let pool = Pool::new(Serving::Nobody, limits, vec![Vec::new(); 2], Box::new(behind));
         cluster.join(&pool, Follow::Standby(1));
         pool

@@ -18,14 +18,16 @@ async fn limits_change_under_clients(pg: Servers) {
 }
 
 async fn a_changed_database_takes_its_clients_along(pg: Servers) {
-    let setup = |dbname: &str| Setup::new(&pg).database("app", &format!("dbname = '{dbname}'")).database("test1", "");
-    let mut proxy = setup("test1").start().await;
+    let setup = |dbname: &str, size: u32| {
+        Setup::new(&pg).database("app", &format!("dbname = '{dbname}'\npool_size = {size}")).database("test1", "")
+    };
+    let mut proxy = setup("test1", 2).start().await;
     let (idle, busy) = (proxy.connect("app", "app").await, proxy.connect("app", "app").await);
     let bystander = proxy.app().await;
     let kept = backend(&bystander).await;
     busy.batch_execute("BEGIN").await.expect("a server");
     assert_eq!(value(&idle, "SELECT current_database()").await, "test1");
-    proxy.reload(setup("test2")).await;
+    proxy.reload(setup("test2", 1)).await;
     assert_eq!(value(&idle, "SELECT current_database()").await, "test2");
     assert_eq!(value(&busy, "SELECT current_database()").await, "test1", "not within a transaction");
     busy.batch_execute("COMMIT").await.expect("the end");
@@ -49,6 +51,49 @@ async fn a_changed_database_takes_those_who_wait_along(pg: Servers) {
     proxy.reload(setup("test2")).await;
     assert_eq!(soon("its turn in the new pool", answer).await.expect("an answer"), "test2");
     busy.batch_execute("COMMIT").await.expect("the end");
+}
+
+/// The only server that there may be is with a client whose program waits for this login: what the old pool knew is told.
+async fn a_login_does_not_wait_for_who_waits_for_it(pg: Servers) {
+    let setup = |global: &str, database: &str| {
+        Setup::new(&pg).global(&format!("max_db_connections = 1\n{global}")).database("test1", database)
+    };
+    let mut proxy = setup("", "").start().await;
+    let busy = proxy.app().await;
+    busy.batch_execute("BEGIN").await.expect("the server");
+    let held = backend(&busy).await;
+    // What servers tell of themselves cannot differ; then it may, by what a session begins with.
+    for (global, database) in [("server_tls_sslmode = 'disable'", ""), ("", "connect_query = 'SELECT 1'")] {
+        proxy.reload(setup(global, database)).await;
+        let late = proxy.app().await;
+        assert_eq!(backend(&busy).await, held, "the transaction goes on");
+        drop(late);
+    }
+    let waits = proxy.app().await;
+    let (answer, end) = tokio::join!(value(&waits, "SELECT 1"), busy.batch_execute("COMMIT"));
+    end.expect("the end");
+    assert_eq!(answer, "1");
+}
+
+/// Another server, or other settings to begin with: then a login tells of these.
+async fn a_login_tells_of_what_a_reload_brought(pg: Servers) {
+    let setup = |lines: &str| Setup::new(&pg).database("test1", lines);
+    let told = async |proxy: &Proxy, name: &str| {
+        let wire = Wire::login(proxy).await;
+        let told: Vec<String> = wire.greeting.iter().map(ToString::to_string).collect();
+        let found = told.into_iter().find(|line| line.starts_with(&format!("S({name}=")));
+        found.unwrap_or_else(|| panic!("{name} is not told"))
+    };
+    let mut proxy = setup("").start().await;
+    assert_eq!(told(&proxy, "TimeZone").await, "S(TimeZone=UTC)");
+    proxy.reload(setup("timezone = 'Asia/Tokyo'")).await;
+    assert_eq!(told(&proxy, "TimeZone").await, "S(TimeZone=Asia/Tokyo)");
+    let newer = Servers::pg18();
+    assert!(told(&proxy, "server_version").await.starts_with("S(server_version=15"));
+    proxy
+        .reload(setup(&format!("port = {}\npassword = '{}'\nuser = 'trust_user'", newer.primary, newer.password)))
+        .await;
+    assert!(told(&proxy, "server_version").await.starts_with("S(server_version=18"));
 }
 
 async fn a_removed_database_sends_its_clients_off(pg: Servers) {
@@ -158,7 +203,8 @@ async fn twenty_reloads_fail_no_transaction(pg: Servers) {
             rounds
         })
     };
-    let rounds = [bench(&["-M", "prepared"]), bench(&["-C"])];
+    // One thread that has several servers while it connects must not wait for itself.
+    let rounds = [bench(&["-M", "prepared"]), bench(&["-C"]), bench(&["-C", "-j", "1"])];
     for n in 1..=20 {
         proxy.reload(setup(n)).await;
     }
@@ -173,7 +219,8 @@ tests! {
     on 15: [
         twenty_reloads_fail_no_transaction,
         a_bad_file_changes_nothing, a_changed_database_takes_its_clients_along,
-        a_changed_database_takes_those_who_wait_along,
+        a_changed_database_takes_those_who_wait_along, a_login_does_not_wait_for_who_waits_for_it,
+        a_login_tells_of_what_a_reload_brought,
         a_removed_database_sends_its_clients_off, check_says_what_is_wrong, limits_change_under_clients,
         users_and_their_passwords_change, what_needs_a_restart_is_named,
     ]

@@ -51,7 +51,7 @@ fn sample(table: Table, key: &Key, pg: &Servers) -> String {
         (_, "client_encoding") => "'LATIN1'",
         (_, "datestyle") => "'German'",
         (_, "timezone") => "'UTC'",
-        (_, "connect_query" | "auth_query" | "server_reset_query") => "'SELECT 1'",
+        (_, "connect_query" | "auth_query" | "server_check_query" | "server_reset_query") => "'SELECT 1'",
         (_, "unix_socket_dir") => "'/nowhere'",
         (Table::Database, "user") => "'other'",
         _ => "",

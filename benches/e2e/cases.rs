@@ -62,6 +62,11 @@ impl Case {
         self.work == Work::Select(Protocol::Prepared)
     }
 
+    /// Whether those who take part live as long as the case does.
+    pub fn keeps_connections(&self) -> bool {
+        !matches!(self.work, Work::Connect | Work::CopyIn | Work::CopyOut)
+    }
+
     /// How much of pgbench's log is kept: enough for a p99, at a price that the fast cases do not notice.
     pub fn sampling(&self) -> &'static str {
         match self.work {

@@ -150,6 +150,7 @@ fn once(
 ) -> Result<Figures> {
     let running = peers.start(peer, stage, case.tls)?;
     let clock = Clock::of(running.pid(), background);
+    let clock = if case.keeps_connections() { clock.and_server(stage.postgres_pid()) } else { clock };
     match case.work {
         Work::CopyIn | Work::CopyOut => copy::measure(stage, case, running.port, clock, seconds, stop),
         _ => pgbench::measure(stage, case, running.port, clock, seconds, stop),
@@ -181,7 +182,8 @@ fn head(options: &Options, stage: &Stage, peers: &Peers, background: Background)
          Median of {} rounds of {} s each, the range in parentheses. All pools have 20 servers; HAProxy pools nothing and \
          relays bytes with one thread, TLS as it is. With `-C` the latencies are those of the transaction alone; its login \
          is in tps and CPU, and the passwords in clear decide much of it: a proxy may derive its SCRAM verifier once for \
-         each user or again at each login. Where others are at work at the start, what the whole machine used is left out.\n\n\
+         each user or again at each login. Where others are at work at the start, what the whole machine used is left out. \
+         \"All\" is pgbench, the proxy and every process of PostgreSQL together.\n\n\
          - {cores} cores, {model}, Linux {}\n\
          - pgweir {}, PostgreSQL {}\n{versions}\
          - at rest the machine uses {:.2} cores; load average {}\n\n",

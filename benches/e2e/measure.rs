@@ -1,4 +1,5 @@
-//! What a stretch of load cost: CPU time of the proxy to the nanosecond, of the machine in ticks, and latencies.
+//! What a stretch of load cost: CPU time to the nanosecond of the proxy, and of all that took part, of the machine in
+//! ticks, and latencies.
 
 use super::numbers::percentile;
 use super::report::Figures;
@@ -11,6 +12,9 @@ use std::time::{Duration, Instant};
 #[derive(Debug, Clone, Copy)]
 pub struct Clock {
     pid: Option<u32>,
+    /// The server's first process, whose children are its backends.
+    server: Option<u32>,
+    client: Option<u32>,
     background: Background,
 }
 
@@ -23,6 +27,7 @@ pub struct Background(f64);
 pub struct Reading {
     at: Instant,
     proxy: Option<u64>,
+    all: Option<u64>,
     ticks: u64,
 }
 
@@ -32,6 +37,8 @@ pub struct Cost {
     pub seconds: f64,
     /// µs; None where there is no proxy.
     proxy: Option<f64>,
+    /// µs of the client, the proxy and the server; None where they do not live all the time.
+    all: Option<f64>,
     /// µs, less the background; None where others were at work.
     machine: Option<f64>,
 }
@@ -51,24 +58,39 @@ impl Background {
 
 impl Clock {
     pub fn of(pid: Option<u32>, background: Background) -> Clock {
-        Clock { pid, background }
+        Clock { pid, server: None, client: None, background }
+    }
+
+    /// Of a server, too, and of the client that is yet to start.
+    pub fn and_server(self, server: Option<u32>) -> Clock {
+        Clock { server, ..self }
+    }
+
+    pub fn and_client(self, client: u32) -> Clock {
+        Clock { client: Some(client), ..self }
     }
 
     /// Where only the run itself is wanted.
     pub fn none() -> Clock {
-        Clock { pid: None, background: Background(0.0) }
+        Clock::of(None, Background(0.0))
     }
 
     pub fn read(&self) -> Reading {
-        Reading { at: Instant::now(), proxy: self.pid.map(cpu_nanoseconds), ticks: ticks() }
+        let proxy = self.pid.map(cpu_nanoseconds);
+        let all = self.server.zip(self.client).map(|(server, client)| {
+            let backends: u64 = children(server).into_iter().map(cpu_nanoseconds).sum();
+            proxy.unwrap_or(0) + cpu_nanoseconds(client) + cpu_nanoseconds(server) + backends
+        });
+        Reading { at: Instant::now(), proxy, all, ticks: ticks() }
     }
 
     pub fn between(&self, from: &Reading, to: &Reading) -> Cost {
         let seconds = (to.at - from.at).as_secs_f64();
         let busy = seconds_between(from.ticks, to.ticks);
-        let proxy = from.proxy.zip(to.proxy).map(|(from, to)| to.saturating_sub(from) as f64 / 1e3);
+        let passed = |(from, to): (u64, u64)| to.saturating_sub(from) as f64 / 1e3;
+        let (proxy, all) = (from.proxy.zip(to.proxy).map(passed), from.all.zip(to.all).map(passed));
         let alone = self.background.0 <= QUIET;
-        Cost { seconds, proxy, machine: alone.then_some((busy - self.background.0 * seconds) * 1e6) }
+        Cost { seconds, proxy, all, machine: alone.then_some((busy - self.background.0 * seconds) * 1e6) }
     }
 }
 
@@ -79,6 +101,7 @@ impl Cost {
         let percentile = |share| percentile(&latencies, share).filter(|_| latencies.len() >= FEWEST);
         Figures {
             cpu: self.proxy.map(|proxy| proxy / transactions),
+            all: self.all.map(|all| all / transactions),
             machine: self.machine.map(|machine| machine / transactions),
             tps: transactions / self.seconds,
             p50: percentile(0.5),
@@ -93,6 +116,12 @@ fn cpu_nanoseconds(pid: u32) -> u64 {
     let tasks = read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
     let run = |task: PathBuf| nanoseconds_run(&read_to_string(task.join("schedstat")).ok()?);
     tasks.filter_map(|task| run(task.path())).sum()
+}
+
+/// Its children of this moment; those that come and go are not in the sums.
+fn children(pid: u32) -> Vec<u32> {
+    let list = read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
+    list.split_whitespace().filter_map(|pid| pid.parse().ok()).collect()
 }
 
 pub fn private_bytes_of(pid: u32) -> u64 {

@@ -78,6 +78,7 @@ fn attend(
 ) -> Result<Vec<(Progress, Reading)>> {
     let (reader, writer) = pipe().trying(|| "making a pipe".into())?;
     let mut pgbench = stage.spawn(command.stdout(Stdio::null()).stderr(writer))?;
+    let clock = clock.and_client(pgbench.id());
     // Our copies of the writing end go, or the end of pgbench would not be seen.
     command.stderr(Stdio::null());
     let (lines, told) = channel();

@@ -9,6 +9,8 @@ use std::fmt::Write;
 pub struct Figures {
     /// CPU time of the proxy for each transaction, µs; None where there is no proxy.
     pub cpu: Option<f64>,
+    /// The same of client, proxy and server together; None where connections come and go.
+    pub all: Option<f64>,
     /// CPU time of the whole machine for each transaction, µs, less the idle background; None where others were at work.
     pub machine: Option<f64>,
     pub tps: f64,
@@ -29,9 +31,10 @@ pub struct Row {
 
 type Column = fn(&Figures) -> Option<f64>;
 
-const COLUMNS: [(&str, Column); 5] = [
+const COLUMNS: [(&str, Column); 6] = [
     ("proxy CPU µs/tx", |figures| figures.cpu),
     ("machine CPU µs/tx", |figures| figures.machine),
+    ("all CPU µs/tx", |figures| figures.all),
     ("tps", |figures| Some(figures.tps)),
     ("p50 ms", |figures| figures.p50),
     ("p99 ms", |figures| figures.p99),
@@ -146,7 +149,7 @@ mod tests {
     use super::*;
 
     fn figures(cpu: f64) -> Option<Figures> {
-        Some(Figures { cpu: Some(cpu), machine: Some(50.0), tps: 1000.0, p50: Some(1.0), p99: None })
+        Some(Figures { cpu: Some(cpu), all: None, machine: Some(50.0), tps: 1000.0, p50: Some(1.0), p99: None })
     }
 
     #[test]

@@ -125,6 +125,12 @@ impl Stage {
         self.proxy_port
     }
 
+    /// The postmaster's, as its data directory says.
+    pub fn postgres_pid(&self) -> Option<u32> {
+        let file = std::fs::read_to_string(self.cluster.data_dir().join("postmaster.pid")).ok()?;
+        file.lines().next()?.trim().parse().ok()
+    }
+
     pub fn postgres_major(&self) -> u32 {
         self.cluster.binaries().major
     }

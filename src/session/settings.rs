@@ -21,15 +21,26 @@ pub const FOLLOWED: &[&str] = &[
     "TimeZone",
 ];
 
-/// Settings on which the analysis of a statement's text depends: statements are shared only among equal ones.
+/// Settings on which the analysis of a statement's text depends: statements are shared only among equal ones. A literal
+/// is read when its statement is parsed (`'2024-01-02'::timestamptz`), so that those that decide how are among them.
 const PARSE_RELEVANT: &[&str] = &[
+    "array_nulls",
     "backslash_quote",
     "client_encoding",
+    "DateStyle",
+    "IntervalStyle",
+    "lc_monetary",
     "role",
     "search_path",
     "standard_conforming_strings",
+    "TimeZone",
+    "timezone_abbreviations",
     "transform_null_equals",
+    "xmloption",
 ];
+
+/// What no plan depends on: of an unnamed statement that is shared, all others are looked at.
+const PLAN_IRRELEVANT: &str = "application_name";
 
 const ROLE: &str = "role";
 
@@ -126,6 +137,11 @@ impl Settings {
             scope.push(0);
         }
         scope
+    }
+
+    /// The same for two statements of which the plan is shared, too.
+    pub fn plan_scope(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.iter().filter(|(name, _)| !name.eq_ignore_ascii_case(PLAN_IRRELEVANT))
     }
 
     /// The text of one simple Query that makes a server that has `self` have `wanted`; None if they agree. A role is
@@ -301,5 +317,15 @@ mod tests {
         let b = settings(&[("application_name", "b"), ("SEARCH_PATH", "x")]);
         assert_eq!(a.parse_scope(), b.parse_scope());
         assert_ne!(a.parse_scope(), settings(&[("search_path", "y")]).parse_scope());
+        let zones = ["UTC", "Asia/Tokyo"].map(|zone| settings(&[("TimeZone", zone)]));
+        assert_ne!(zones[0].parse_scope(), zones[1].parse_scope(), "a literal is read by it");
+    }
+
+    #[test]
+    fn all_but_the_name_of_the_application_make_the_scope_of_a_plan() {
+        let a = settings(&[("Application_Name", "a"), ("work_mem", "1MB")]);
+        let b = settings(&[("application_name", "b"), ("work_mem", "1MB")]);
+        assert!(a.plan_scope().eq(b.plan_scope()));
+        assert!(!a.plan_scope().eq(settings(&[("work_mem", "2MB")]).plan_scope()));
     }
 }

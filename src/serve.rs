@@ -273,6 +273,7 @@ impl Process {
         let (ground, doors) = loaded.into_parts();
         speak(&ground);
         *self.house.doors.write() = Arc::new(doors);
+        self.house.interner.share_after(ground.config.global.share_unnamed_after);
         self.house.backends.change(ground);
         self.house.generation.fetch_add(1, Ordering::Relaxed);
         Ok(())

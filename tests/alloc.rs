@@ -40,6 +40,28 @@ fn a_steady_unnamed_statement_allocates_nothing() {
 }
 
 #[test]
+fn a_steady_unnamed_statement_that_is_described_allocates_nothing() {
+    let mut batch = Vec::new();
+    encode::parse(&mut batch, b"", b"select 1, 'a described statement'\0\0\0");
+    encode::raw(&mut batch, b'D', b"S\0");
+    execute(&mut batch, b"");
+    assert_eq!(allocations(&[], &batch), 0);
+}
+
+/// Several that take turns, of which one is none to be shared.
+#[test]
+fn steady_unnamed_statements_allocate_nothing() {
+    let mut all = Vec::new();
+    for text in [&b"select 1, 'one'"[..], b"select 1, 'two'", b"show work_mem"] {
+        let mut batch = Vec::new();
+        encode::parse(&mut batch, b"", &[text, b"\0\0\0"].concat());
+        execute(&mut batch, b"");
+        all.push(batch);
+    }
+    assert_eq!(allocations_of(&[], &all), 0);
+}
+
+#[test]
 fn a_steady_prepared_statement_allocates_nothing() {
     let (mut first, mut batch) = (Vec::new(), Vec::new());
     encode::parse(&mut first, b"s", b"select 1, 'a prepared statement'\0\0\0");
@@ -66,6 +88,11 @@ fn execute(out: &mut Vec<u8>, statement: &[u8]) {
 
 /// How many allocations the proxy's thread makes for `COUNTED` transactions of these bytes.
 fn allocations(first: &[u8], batch: &[u8]) -> u64 {
+    allocations_of(first, &[batch.to_vec()])
+}
+
+/// The same for several that take turns.
+fn allocations_of(first: &[u8], batches: &[Vec<u8>]) -> u64 {
     let dir = std::env::temp_dir().join(format!("pgweir-alloc-{}", std::process::id()));
     std::fs::create_dir_all(&dir).expect("a directory of the test's own");
     let house_file = config(&dir, &Servers::pg15());
@@ -76,16 +103,17 @@ fn allocations(first: &[u8], batch: &[u8]) -> u64 {
     let (warm, counted) = (Gate::new(), Gate::new());
     let (warm_up, count) = (warm.0, counted.0);
     let (go, wait) = mpsc::channel();
-    let (first, batch) = (first.to_vec(), batch.to_vec());
+    let (first, batches) = (first.to_vec(), batches.to_vec());
     let driver = std::thread::spawn(move || {
         let mut client = log_in(address);
         if !first.is_empty() {
             transact(&mut client, &first);
         }
-        (0..WARM_UP).for_each(|_| transact(&mut client, &batch));
+        let turns = |count| batches.iter().cycle().take(count);
+        turns(WARM_UP).for_each(|batch| transact(&mut client, batch));
         warm_up.send(()).expect("the proxy waits");
         wait.recv().expect("the proxy counts");
-        (0..COUNTED).for_each(|_| transact(&mut client, &batch));
+        turns(COUNTED).for_each(|batch| transact(&mut client, batch));
         count.send(()).expect("the proxy waits");
     });
 

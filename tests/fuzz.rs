@@ -4,6 +4,7 @@
 mod pure;
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use pgweir::auth::{Userlist, scram};
 use pgweir::config::PoolMode;
@@ -49,7 +50,9 @@ fn auth(bytes: &[u8]) {
 /// Frames of both sides in the order of the dice; an error ends the conversation, as in the relay.
 fn session(bytes: &[u8], dice: &mut Dice) {
     let settings = Arc::new(Settings::default());
-    let mut talk = Talk::new(PoolMode::Transaction, true, &settings, &Arc::new(Table::default()));
+    let table = Arc::new(Table::default());
+    table.share_after.store(1, Ordering::Relaxed);
+    let mut talk = Talk::new(PoolMode::Transaction, true, &settings, &table);
     let mut server = ServerState::new(settings, 2);
     talk.attach(&mut server);
     let mut rest = bytes;
@@ -61,7 +64,7 @@ fn session(bytes: &[u8], dice: &mut Dice) {
         if one.len() < needs {
             return;
         }
-        let out = if client { talk.client(one, &mut server) } else { talk.server(one, &mut server) };
+        let out = if client { talk.client(one, after, &mut server) } else { talk.server(one, &mut server) };
         match out {
             Ok(out) if !out.terminated => _ = frames(&out.to_client),
             _ => return,

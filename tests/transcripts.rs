@@ -6,6 +6,8 @@
 //! ```text
 //! client NAME [session|statement] [unprepared] [warns|forbids] [Name=value …]   a client, in transaction mode unless said
 //! server NAME [limit=N] [Name=value …]                          a server, as it stands after login
+//! share after N               unnamed statements that were parsed so often
+//! time passes                 servers learn anew what is shared
 //! lend SERVER to CLIENT       take SERVER from CLIENT           (whether settled or not)
 //! CLIENT> Parse s1 "select 1" (); Sync                          what a client sends
 //! SERVER< ParseComplete; ReadyForQuery I                        what a server sends
@@ -21,6 +23,7 @@ mod pure;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use pgweir::config::{Pinning, PoolMode};
 use pgweir::session::ServerState;
@@ -49,8 +52,9 @@ struct Stage {
 impl Stage {
     fn line(&mut self, line: &str) {
         if let Some((name, messages)) = line.split_once("> ").filter(|(name, _)| !name.contains(' ')) {
-            for frame in text::encode(From::Client, messages) {
-                self.client_says(name, &frame);
+            let all = text::encode(From::Client, messages);
+            for (n, frame) in all.iter().enumerate() {
+                self.client_says(name, frame, &all[n + 1..].concat());
             }
         } else if let Some((name, messages)) = line.split_once("< ").filter(|(name, _)| !name.contains(' ')) {
             for frame in text::encode(From::Server, messages) {
@@ -84,6 +88,8 @@ impl Stage {
                     rest.iter().find_map(|word| word.strip_prefix("limit=")).map_or(100, |n| n.parse().unwrap());
                 self.servers.insert((*name).to_owned(), ServerState::new(Arc::new(settings(rest)), limit));
             }
+            ["share", "after", uses] => self.table.share_after.store(uses.parse().unwrap(), Ordering::Relaxed),
+            ["time", "passes"] => _ = self.table.age.fetch_add(1, Ordering::Relaxed),
             ["lend", server, "to", client] => self.lend(server, client),
             // The frame that waits is refused, as the relay does when its server cannot be had.
             ["refuse", client, messages @ ..] => {
@@ -117,11 +123,11 @@ impl Stage {
         clients.find(|(_, client)| client.server.as_deref() == Some(server)).map(|(name, _)| name.clone())
     }
 
-    fn client_says(&mut self, name: &str, frame: &[u8]) {
+    fn client_says(&mut self, name: &str, frame: &[u8], behind: &[u8]) {
         let client = self.clients.get_mut(name).unwrap_or_else(|| panic!("no client {name}"));
         let server = client.server.clone();
         let out = match &server {
-            Some(server) => client.talk.client(frame, self.servers.get_mut(server).expect("a server")),
+            Some(server) => client.talk.client(frame, behind, self.servers.get_mut(server).expect("a server")),
             None if client.talk.session.wants_server(frame[0]) => {
                 return self.outcome.push("wants a server".to_owned());
             }

@@ -132,6 +132,8 @@ tables! {
         id: int4, user: text, database: text, reason: text, since: text, state: text, addr: text, port: int4,
         remote_pid: int4, application_name: text, seconds: int8, long: int4,
     ];
+    /// Ours: unnamed statements under shared names: uses, texts that became slower by it, uses that were refused by it.
+    Shared "shared" [database: text, user: text, uses: int8, slower: int8, refused: int8];
     /// Ours: what clients wait for, now and since the start.
     Waits "waits" [
         database: text, user: text, reason: text, waiting: int4, total_count: int8, total_time: int8,

@@ -15,16 +15,19 @@ const LARGE: u64 = 4 << 20;
 
 impl Conversation {
     /// A new state begins, on this node or nowhere.
-    pub fn enter(&self, state: State, node: usize) {
+    pub fn enter(&mut self, state: State, node: usize) {
         if let Some(passed) = self.entry.enter(state) {
             self.book(passed, node);
         }
     }
 
-    fn book(&self, passed: Passed, node: usize) {
+    fn book(&mut self, passed: Passed, node: usize) {
         let here = self.tally.at(node).here();
         match passed.was {
-            State::Active => here.query(passed.micros),
+            State::Active => {
+                here.query(passed.micros);
+                self.session.took(passed.micros);
+            }
             State::Waiting => here.waited(self.entry.shown.waits_for(), passed.micros),
             State::Idle | State::IdleInTransaction => {}
         }
@@ -60,13 +63,13 @@ impl Conversation {
     }
 
     /// The proxy answered a query by itself.
-    pub(super) fn answered(&self, state: State) {
+    pub(super) fn answered(&mut self, state: State) {
         self.tally.at(NOWHERE).here().query(0);
         self.enter(state, NOWHERE);
     }
 
     /// A server works for this client from now on.
-    pub(super) fn begin_loan(&self, server: &Server) {
+    pub(super) fn begin_loan(&mut self, server: &Server) {
         self.entry.serve_by(&server.gate);
         self.enter(State::Active, server.node());
         self.tally.at(server.node()).here().assigned();
@@ -76,7 +79,7 @@ impl Conversation {
     }
 
     /// It was settled.
-    pub(super) fn end_loan(&self, server: &Server) {
+    pub(super) fn end_loan(&mut self, server: &Server) {
         self.enter(State::Idle, server.node());
         if let Some(face) = server.gate.face() {
             face.note_prepared(server.state.parsed.len());
@@ -84,7 +87,7 @@ impl Conversation {
     }
 
     /// The client waits for a connection.
-    pub(super) fn begin_wait(&self, why: Wait) {
+    pub(super) fn begin_wait(&mut self, why: Wait) {
         self.entry.shown.note_wait(why);
         self.enter(State::Waiting, NOWHERE);
     }
@@ -103,7 +106,9 @@ impl Conversation {
     pub fn settle_books(&mut self, node: usize) {
         let traffic = std::mem::take(&mut self.traffic);
         let prepares = self.session.take_prepares();
-        self.tally.at(node).here().moved(traffic, prepares);
+        let here = self.tally.at(node).here();
+        here.moved(traffic, prepares);
+        here.shared(self.session.take_shares());
         if let Some(pin) = self.entry.shown.note(&self.session, self.entry.since()) {
             self.tally.pinned(pin.label());
         }

@@ -76,6 +76,8 @@ pub struct Count {
 impl House {
     pub fn new(ground: Ground, doors: Doors, phase: watch::Receiver<Phase>, bell: Bell) -> Arc<House> {
         let peer_id = ground.config.global.peer_id;
+        let interner = Interner::default();
+        interner.share_after(ground.config.global.share_unnamed_after);
         Arc::new(House {
             backends: Backends::new(ground),
             doors: RwLock::new(Arc::new(doors)),
@@ -84,7 +86,7 @@ impl House {
             peers: Peers::default(),
             peer_id,
             held: Arc::default(),
-            interner: Arc::new(Interner::default()),
+            interner: Arc::new(interner),
             phase,
             bell,
             epoch: Instant::now(),

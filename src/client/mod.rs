@@ -65,7 +65,6 @@ pub struct Client {
     pub backed: Arc<Backed>,
     /// Made at the first wait.
     seat: Option<Arc<Seat<Server>>>,
-    mode: PoolMode,
     generation: u64,
     present: Present,
 }
@@ -79,15 +78,9 @@ enum Leave {
 }
 
 impl Client {
-    pub fn new(
-        conversation: Conversation,
-        house: Arc<House>,
-        backed: Arc<Backed>,
-        mode: PoolMode,
-        present: Present,
-    ) -> Client {
+    pub fn new(conversation: Conversation, house: Arc<House>, backed: Arc<Backed>, present: Present) -> Client {
         let generation = house.generation.load(Ordering::Relaxed);
-        Client { conversation, house, backed, seat: None, mode, generation, present }
+        Client { conversation, house, backed, seat: None, generation, present }
     }
 
     /// Until the client leaves, or goes on to another worker: then it is given back, to be run there. Dropping it closes
@@ -147,7 +140,7 @@ impl Client {
         if !on_standby {
             self.conversation.witness.wrote();
             if self.conversation.session.ddl() != Ddl::None {
-                self.conversation.witness.changed_catalog();
+                self.conversation.changed_catalog();
             }
         }
         if matches!(end, End::ServerGone { .. }) {
@@ -197,7 +190,7 @@ impl Client {
         let reset = &self.house.backends.ground().config.global.server_reset_query;
         match self.backed.backend.reset_query() {
             Some(always) => queries.push(always),
-            None if self.mode == PoolMode::Session && !reset.is_empty() => queries.push(reset.clone()),
+            None if self.conversation.session.mode() == PoolMode::Session && !reset.is_empty() => queries.push(reset.clone()),
             None => {}
         }
         if queries.is_empty() {

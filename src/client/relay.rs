@@ -192,7 +192,7 @@ impl Conversation {
             return Ok(false);
         }
         if self.session.ddl() == Ddl::Running {
-            self.witness.changed_catalog();
+            self.changed_catalog();
         }
         let before = self.to_server.pending();
         match self.to_server.poll_drain(&mut server.stream, cx) {
@@ -204,6 +204,12 @@ impl Conversation {
                 Ok(true)
             }
         }
+    }
+
+    /// The catalog may be another one than it was: for those whose reads are split, and for texts that are shared.
+    pub fn changed_catalog(&self) {
+        self.witness.changed_catalog();
+        self.session.changed_catalog();
     }
 
     fn pull_from_server(&mut self, server: &mut Server, cx: &mut Context<'_>) -> Result<Pulled, Stop> {
@@ -227,7 +233,7 @@ impl Conversation {
         if self.reader.as_ref().is_none_or(|reader| reader.may_write()) {
             self.witness.wrote();
             if self.session.ddl() != Ddl::None {
-                self.witness.changed_catalog();
+                self.changed_catalog();
                 self.session.forget_ddl();
             }
         }
@@ -264,7 +270,7 @@ impl Conversation {
     }
 
     fn judge_client(&mut self, server: &mut Server) -> Result<(), Stop> {
-        while !self.session.holds_client() && !self.to_server.in_frame() {
+        while !self.session.holds_client() && !self.session.awaits_answer() && !self.to_server.in_frame() {
             // A short Bind may call for a long Parse of ours, and a buffer holds thousands of them.
             if self.to_server.is_heavy() || self.is_owed_much() {
                 break;
@@ -276,6 +282,10 @@ impl Conversation {
             }
             let (staged, span, unjudged) = self.to_server.parts();
             let Some(frame) = view(header, unjudged, Session::client_needs(&header)) else { break };
+            if header.tag == front::PARSE {
+                // Of each pool by itself.
+                self.session.foresee(unjudged, Arc::as_ptr(&self.tally).addr() as u64);
+            }
             let mut to_server = Outbox::new(staged, span);
             let (staged, span, _) = self.to_client.parts();
             let mut to_client = Outbox::new(staged, span);

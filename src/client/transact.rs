@@ -11,6 +11,7 @@ use crate::error::{Error, Kind, Side};
 use crate::pool::{Checkout, Lease, Lent};
 use crate::route::Reason;
 use crate::server::{Server, cleanup};
+use crate::session::Ddl;
 use crate::session::hold::Refusal;
 use crate::session::ledger::Settled;
 use crate::session::look::Seen;
@@ -223,6 +224,9 @@ impl Client {
         } else {
             // It may have done what it was asked.
             self.conversation.witness.wrote();
+            if self.conversation.session.ddl() != Ddl::None {
+                self.conversation.changed_catalog();
+            }
             self.conversation.lose_server();
         }
         drop(lease);

@@ -96,5 +96,5 @@ pub(super) fn welcome(house: &Arc<House>, mut talk: Talk, wish: &Wish, admitted:
         tracing::info!(client = id, database, user, address = %ends, tls, "login attempt: accepted");
     }
     conversation.settle_books(NOWHERE);
-    Box::new(Client::new(conversation, Arc::clone(house), backed, mode, present))
+    Box::new(Client::new(conversation, Arc::clone(house), backed, present))
 }

@@ -48,6 +48,7 @@ pub(crate) fn global(reader: &mut Reader<'_>, row: &Row) -> Global {
         max_user_client_connections: number("max_user_client_connections"),
         server_round_robin: row.boolean("server_round_robin"),
         max_prepared_statements: number("max_prepared_statements"),
+        share_unnamed_after: small("share_unnamed_after"),
         server_reset_query: row.text("server_reset_query").unwrap_or_default(),
         server_reset_query_always: row.boolean("server_reset_query_always"),
         server_check_query: check_query(row),

@@ -309,6 +309,8 @@ const GLOBAL: &[Key] = &[
         "Lend the server that has rested longest, not the last one used."),
     key("max_prepared_statements", COUNT, Is("200"), Taken,
         "Prepared statements kept per server connection. 0: none are followed."),
+    key("share_unnamed_after", COUNT, Is("5"), Taken,
+        "Uses before an unnamed statement that repeats is prepared once for all. 0: never."),
 
     key("server_reset_query", Text, Is("\"DISCARD ALL\""), Taken,
         "Sent when a session-mode client leaves its server. Empty: none."),
@@ -600,6 +602,7 @@ mod tests {
             "listen_failover",
             "pinning",
             "pin_warn_after",
+            "share_unnamed_after",
         ];
         let ours = [&split[..], &rest[..]].concat();
         let theirs = GLOBAL.iter().filter(|key| !key.name.starts_with("probe_") && !ours.contains(&key.name)).count();

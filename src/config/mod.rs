@@ -137,6 +137,8 @@ pub struct Global {
     pub max_user_client_connections: usize,
     pub server_round_robin: bool,
     pub max_prepared_statements: usize,
+    /// 0: never.
+    pub share_unnamed_after: u32,
 
     pub server_reset_query: String,
     pub server_reset_query_always: bool,

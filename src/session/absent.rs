@@ -7,7 +7,7 @@
 use super::Session;
 use super::ledger::{Action, Kind, Owed};
 use super::outbox::Outbox;
-use super::prepared::{OnServer, Unnamed};
+use super::unnamed::{OnServer, Unnamed};
 use crate::error::{Error, Kind as ErrorKind, Side};
 use crate::sql::Modes;
 use crate::wire::backend::TxStatus;

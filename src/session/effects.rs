@@ -3,13 +3,48 @@
 //! The names go when the command is sent, as a Close's do, so that a Parse behind it finds them free; they are back if
 //! the server refuses or skips it.
 
+use std::sync::Arc;
+
 use super::ledger::{Action, Kind, NO_SLOT, Owed};
 use super::outbox::Outbox;
-use super::prepared::{Effect, Unnamed};
 use super::rare::Rare;
 use super::statements_in::{DECOY, DECOY_ID, UNKNOWN};
+use super::unnamed::Unnamed;
+use super::wishes::Change;
 use super::{Batch, Frame, FromClient, ServerState, Session, prepared};
+use crate::sql::Assign;
 use crate::wire::{self, encode};
+
+/// What executing a statement does to what is kept here for the client.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Effect {
+    Deallocate(Box<[u8]>),
+    DeallocateAll,
+    /// All of them, the unnamed one too, and the server's.
+    DiscardAll,
+    /// A setting of ours, and the command's tag.
+    Wish(Change, &'static str),
+    /// Settings that servers do not report.
+    Set(Arc<[Assign]>),
+}
+
+impl Effect {
+    /// The command is ours to do: servers are given an empty query in its place.
+    pub fn is_ours(&self) -> bool {
+        !matches!(self, Effect::DiscardAll | Effect::Set(_))
+    }
+
+    /// The CommandComplete of the command.
+    pub fn tag(&self) -> &'static str {
+        match self {
+            Effect::Deallocate(_) => "DEALLOCATE",
+            Effect::DeallocateAll => "DEALLOCATE ALL",
+            Effect::DiscardAll => "DISCARD ALL",
+            Effect::Wish(_, tag) => tag,
+            Effect::Set(_) => "SET",
+        }
+    }
+}
 
 /// A command that is on its way.
 #[derive(Debug)]

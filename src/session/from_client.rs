@@ -3,8 +3,9 @@
 use super::ledger::{Action, Kind, Owed};
 use super::outbox::Outbox;
 use super::pin::Pin;
-use super::prepared::{Effect, Unnamed};
+use super::prepared::Effect;
 use super::reset::Resetting;
+use super::unnamed::Unnamed;
 use super::wishes::Wished;
 use super::{Batch, Ddl, Frame, FromClient, ServerState, Session};
 use crate::config::PoolMode;

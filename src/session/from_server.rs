@@ -3,9 +3,10 @@
 use super::ledger::{Action, Kind, Owed};
 use super::outbox::Outbox;
 use super::pin::Pin;
-use super::prepared::{OnServer, Unnamed};
+use super::replay::is_stale;
 use super::reset::Resetting;
 use super::settings;
+use super::unnamed::{OnServer, Unnamed};
 use super::{Batch, Ddl, Frame, FromServer, ServerState, Session};
 use crate::config::PoolMode;
 use crate::error::{Error, Kind as ErrorKind, Side};
@@ -242,6 +243,9 @@ impl Session {
             return Err(Error::new(ErrorKind::AlignFailed, Side::Client).said(&sqlstate, &text));
         }
         if self.may_replay(frame, &head) {
+            if self.replay.is_unread() {
+                self.sharing.note_refused();
+            }
             self.replay.refused();
             self.drop_parameters();
             self.void_batch(server);
@@ -274,11 +278,6 @@ impl Session {
         let Some(reworded) = reworded else { return Ok(FromServer::Forward) };
         to_client.end().extend(reworded);
         Ok(FromServer::Swallow)
-    }
-
-    /// PROTOCOL 10: a shared statement's result type changed under it, and nobody saw anything of this batch yet.
-    fn may_replay(&self, frame: &Frame<'_>, head: &Owed) -> bool {
-        self.replay.can() && self.ledger.readies() == 1 && is_stale(frame, head)
     }
 
     fn ready(
@@ -344,17 +343,6 @@ impl Session {
 fn ended_by_client(frame: &Frame<'_>, head: &Owed) -> bool {
     let reading = backend::field(frame.body, b'R').is_none_or(|routine| routine == b"CopyGetData");
     reading && head.ends >= head.copies && backend::sqlstate(frame.body) == b"57014"
-}
-
-/// PostgreSQL refused a shared statement before running it: its result type changed, or it is not there.
-fn is_stale(frame: &Frame<'_>, head: &Owed) -> bool {
-    let speaks_of_it = matches!(head.kind, Kind::Bind | Kind::DescribeStatement) && head.statement != 0;
-    let routine = backend::field(frame.body, b'R').is_none_or(|routine| routine == b"RevalidateCachedQuery");
-    match backend::sqlstate(frame.body) {
-        b"0A000" => speaks_of_it && routine,
-        b"26000" => speaks_of_it,
-        _ => false,
-    }
 }
 
 pub(super) fn is_unnamed_parse(owed: &Owed) -> bool {

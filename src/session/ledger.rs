@@ -153,9 +153,11 @@ impl Ledger {
         self.batch
     }
 
-    /// Whether a reply is owed to the batch to which the next message belongs.
+    /// Whether a reply is owed to the batch to which the next message belongs. What aligns a server is of no batch.
     pub fn has_open_batch(&self) -> bool {
-        self.owed.back().is_some_and(|owed| owed.batch == self.batch && owed.kind != Kind::Sync)
+        let ours = |owed: &&Owed| owed.action == Action::Skip && owed.kind == Kind::Query;
+        let last = self.owed.iter().rev().find(|owed| !ours(owed));
+        last.is_some_and(|owed| owed.batch == self.batch && owed.kind != Kind::Sync)
     }
 
     /// The message sent last replaces the unnamed statement.
@@ -200,8 +202,13 @@ impl Ledger {
 
     /// Whether one is owed that may say that a shared statement is stale.
     pub fn speaks_of_shared(&self) -> bool {
-        let speaks = |owed: &Owed| matches!(owed.kind, Kind::Bind | Kind::DescribeStatement) && owed.statement != 0;
-        self.owed.iter().any(speaks)
+        self.shared().next().is_some()
+    }
+
+    /// The shared statements that may be called stale.
+    pub fn shared(&self) -> impl Iterator<Item = u64> {
+        let speaks = |owed: &&Owed| matches!(owed.kind, Kind::Bind | Kind::DescribeStatement) && owed.statement != 0;
+        self.owed.iter().filter(speaks).map(|owed| owed.statement)
     }
 
     /// Whether a description of ours is owed.

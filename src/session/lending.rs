@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::ledger::{Action, Kind, Owed};
 use super::outbox::Outbox;
-use super::prepared::{OnServer, Unnamed};
+use super::unnamed::{OnServer, Unnamed};
 use super::{ServerState, Session, settings};
 use crate::config::PoolMode;
 use crate::wire::backend::TxStatus;
@@ -60,6 +60,7 @@ impl Session {
         }
         self.waits = false;
         self.earlier.clear();
+        self.sharing.forget_use();
         self.replay.stop();
     }
 }

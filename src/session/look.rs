@@ -4,7 +4,7 @@
 //! read, if all of it is there, so that it can be run again on the primary, and if no message of it changes what the
 //! session has (a named Parse, a Close): running it twice must be the same as running it once.
 
-use super::prepared::Unnamed;
+use super::unnamed::Unnamed;
 use super::{Batch, Session};
 use crate::config::PoolMode;
 use crate::route::Reason;
@@ -316,6 +316,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::super::prepared::{Intern, Statement};
+    use super::super::repeats::Repeating;
     use super::super::settings::Settings;
     use super::super::wishes::Wishes;
     use super::*;
@@ -324,6 +325,8 @@ mod tests {
     use crate::wire::encode;
 
     struct NoTable;
+
+    impl Repeating for NoTable {}
 
     impl Intern for NoTable {
         fn shared(&self, _: &[u8], _: &[u8], make: &mut dyn FnMut(u64) -> Statement) -> Arc<Statement> {

@@ -32,6 +32,7 @@ mod portals;
 pub mod prepared;
 mod rare;
 mod relisten;
+pub mod repeats;
 mod replay;
 mod reset;
 mod reworded;
@@ -39,6 +40,7 @@ mod server_state;
 mod sets;
 pub mod settings;
 mod shape;
+mod sharing;
 mod statements_in;
 mod unnamed;
 mod void;
@@ -51,13 +53,14 @@ use ledger::{Action, Kind, Ledger, Settled};
 use outbox::Outbox;
 use pin::Pin;
 pub use pinning::News;
-use prepared::{Intern, Statements, Unnamed};
+use prepared::{Intern, Statements};
 use rare::Rare;
 use replay::Replay;
 use reset::Resetting;
 pub use server_state::ServerState;
 use settings::Settings;
-use unnamed::Replacements;
+use sharing::Sharing;
+use unnamed::{Replacements, Unnamed};
 use wishes::Wishes;
 
 /// A Query or Parse is collected up to this size to be read; a longer one is passed on unread and pins.
@@ -156,6 +159,7 @@ pub struct Session {
     unnamed_rest: Vec<u8>,
     /// The batch that set or used it last.
     unnamed_batch: u32,
+    sharing: Sharing,
     /// What the `Owed::replaces` entries in the ledger replaced, in order.
     earlier: Replacements,
     /// A large unnamed Parse in this batch that no Bind took yet.
@@ -216,6 +220,7 @@ impl Session {
             unnamed: Unnamed::None,
             unnamed_rest: Vec::new(),
             unnamed_batch: 0,
+            sharing: Sharing::default(),
             earlier: Replacements::default(),
             large_unbound: false,
             expects_reads: false,
@@ -356,6 +361,10 @@ impl Session {
     /// How many named statements it has.
     pub fn prepared(&self) -> usize {
         self.statements.len()
+    }
+
+    pub fn mode(&self) -> PoolMode {
+        self.mode
     }
 
     /// As the client has them now.

@@ -9,11 +9,12 @@ use std::sync::Arc;
 
 use foldhash::fast::RandomState;
 
+pub use super::effects::Effect;
 use super::ledger::Owed;
 use super::portals::Portals;
+use super::repeats::Repeating;
 use super::shape::Shape;
-use super::wishes::Change;
-use crate::sql::{Assign, End, Taints};
+use crate::sql::{End, Taints};
 
 /// A client's bounds: statements, and bytes of their texts. Beyond them the client is ended.
 pub const CLIENT_STATEMENTS: usize = 10_000;
@@ -21,37 +22,6 @@ pub const CLIENT_BYTES: usize = 64 << 20;
 
 /// Our names begin like this; a client's name that does too is never sent as it is.
 pub const PREFIX: &str = "pgweir_";
-
-/// What executing a statement does to what is kept here for the client.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Effect {
-    Deallocate(Box<[u8]>),
-    DeallocateAll,
-    /// All of them, the unnamed one too, and the server's.
-    DiscardAll,
-    /// A setting of ours, and the command's tag.
-    Wish(Change, &'static str),
-    /// Settings that servers do not report.
-    Set(Arc<[Assign]>),
-}
-
-impl Effect {
-    /// The command is ours to do: servers are given an empty query in its place.
-    pub fn is_ours(&self) -> bool {
-        !matches!(self, Effect::DiscardAll | Effect::Set(_))
-    }
-
-    /// The CommandComplete of the command.
-    pub fn tag(&self) -> &'static str {
-        match self {
-            Effect::Deallocate(_) => "DEALLOCATE",
-            Effect::DeallocateAll => "DEALLOCATE ALL",
-            Effect::DiscardAll => "DISCARD ALL",
-            Effect::Wish(_, tag) => tag,
-            Effect::Set(_) => "SET",
-        }
-    }
-}
 
 /// A statement that servers may share.
 #[derive(Debug)]
@@ -71,7 +41,7 @@ pub struct Statement {
 }
 
 /// Where statements of one text become one value. Implemented above, with its lock.
-pub trait Intern: Send + Sync {
+pub trait Intern: Repeating + Send + Sync {
     /// The shared statement of this text under these settings.
     fn shared(&self, rest: &[u8], scope: &[u8], make: &mut dyn FnMut(u64) -> Statement) -> Arc<Statement>;
     /// A new id for a statement that is not shared.
@@ -81,26 +51,6 @@ pub trait Intern: Send + Sync {
 /// A shared statement's name on servers.
 pub fn server_name(id: u64) -> Box<[u8]> {
     format!("{PREFIX}{id}").into_bytes().into_boxed_slice()
-}
-
-/// The unnamed statement of a client.
-#[derive(Debug, Default)]
-pub enum Unnamed {
-    /// A Parse that was too long to remember; the server at hand has it.
-    Large,
-    #[default]
-    None,
-    /// Remembered: can be sent again to another server.
-    Known(OnServer),
-}
-
-/// Whether the server at hand has the client's unnamed statement.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum OnServer {
-    No,
-    /// In this batch, which may be skipped before it comes to that.
-    Sent(u32),
-    Yes,
 }
 
 /// A client's named statements. Slots keep their number while a ledger entry may speak of them. A client that prepares
@@ -178,6 +128,17 @@ impl Statements {
         }
     }
 
+    /// From now on portals are watched, and descriptions kept, of a client without named statements too.
+    pub fn watch_portals(&mut self) {
+        self.0.get_or_insert_default();
+    }
+
+    /// What the client calls the statement in this slot.
+    pub fn name(&self, slot: u32) -> Option<&[u8]> {
+        let slot = self.0.as_ref()?.slots.get(slot as usize)?.as_ref()?;
+        Some(&slot.name)
+    }
+
     /// The portals whose rows are watched; None for a client without named statements.
     pub fn portals(&mut self) -> Option<&mut Portals> {
         self.0.as_mut().map(|table| &mut table.portals)
@@ -247,6 +208,8 @@ struct Known {
     batch: u32,
     /// What a description of it said: it stays so until the server learns it anew.
     shape: Option<Shape>,
+    /// Of a shared unnamed one: the age in which it was learnt (`repeats::Terms`).
+    age: u64,
 }
 
 /// What a message that uses a statement finds on a server.
@@ -321,7 +284,7 @@ impl Parsed {
         let pending = old.map_or(0, |old| old.pending) + 1 + u32::from(close_first);
         let presence = Presence::Present;
         let statement = Arc::clone(statement);
-        self.known.insert(statement.id, Known { statement, used, presence, pending, batch, shape: None });
+        self.known.insert(statement.id, Known { statement, used, presence, pending, batch, shape: None, age: 0 });
         Before { evicted, close_first }
     }
 
@@ -340,6 +303,18 @@ impl Parsed {
         known.pending = known.pending.saturating_sub(1);
         if known.batch == batch {
             known.presence = Presence::Doubtful;
+        }
+    }
+
+    /// Whether it was learnt in this age.
+    pub fn is_of(&self, id: u64, age: u64) -> bool {
+        self.known.get(&id).is_some_and(|known| known.age == age)
+    }
+
+    /// It is being learnt in this age.
+    pub fn note_age(&mut self, id: u64, age: u64) {
+        if let Some(known) = self.known.get_mut(&id) {
+            known.age = age;
         }
     }
 

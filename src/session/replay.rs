@@ -4,13 +4,16 @@
 //! ourselves, may meet "cached plan must not change result type" (0A000): PostgreSQL refused it before running it. Outside a transaction, with nothing of its answer forwarded, the
 //! statement is parsed anew and the batch sent once more. Until the server answers, answers of ours are held back.
 //!
-//! Only a batch that asks what its rows are, before its first Execute, is kept: who learned that at an earlier Describe
+//! Of a named statement only a batch that asks what its rows are, before its first Execute, is kept: who learned that at an earlier Describe
 //! (asyncpg, JDBC) would read the new rows by the old description. PostgreSQL's error makes it ask again.
 
-use crate::wire::front;
+use super::ledger::{Kind, Owed};
+use super::sharing::is_of_parse;
+use super::{Frame, Session};
+use crate::wire::{backend, front};
 
 /// A batch longer than this is not kept: its error goes to the client.
-const LIMIT: usize = 8 << 10;
+pub const LIMIT: usize = 8 << 10;
 
 /// The recording of one batch.
 #[derive(Debug, Default)]
@@ -18,8 +21,10 @@ pub struct Replay {
     state: State,
     /// As the client wrote them. Kept as a buffer between batches.
     bytes: Vec<u8>,
-    /// A Describe stands in it.
+    /// A Describe stands in it, or it needs none.
     described: bool,
+    /// It is all of an unnamed statement: nobody knows its rows from before.
+    unread: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -42,8 +47,18 @@ impl Replay {
             return;
         }
         self.bytes.clear();
-        self.described = false;
+        (self.described, self.unread) = (false, false);
         self.state = State::Recording;
+    }
+
+    /// The same for a batch that parses what it executes.
+    pub fn start_unread(&mut self) {
+        self.start();
+        (self.described, self.unread) = (true, true);
+    }
+
+    pub fn is_unread(&self) -> bool {
+        self.unread
     }
 
     /// A frame of the batch, whole; None: a part of it was not there to be kept.
@@ -93,6 +108,11 @@ impl Replay {
         self.state = State::Refused;
     }
 
+    /// Whether what is judged now is a second try.
+    pub fn is_spent(&self) -> bool {
+        self.state == State::Spent
+    }
+
     pub fn is_refused(&self) -> bool {
         self.state == State::Refused
     }
@@ -105,4 +125,27 @@ impl Replay {
         self.state = State::Spent;
         std::mem::take(&mut self.bytes)
     }
+}
+
+impl Session {
+    /// PROTOCOL 10: a shared statement's result type changed under it, and nobody saw anything of this batch yet. Of an
+    /// unnamed one that was shared all is repeated that might have been said at its Parse.
+    pub(super) fn may_replay(&self, frame: &Frame<'_>, head: &Owed) -> bool {
+        let unread = self.replay.is_unread() && speaks_of_shared(head) && is_of_parse(backend::sqlstate(frame.body));
+        self.replay.can() && self.ledger.readies() == 1 && (unread || is_stale(frame, head))
+    }
+}
+
+/// PostgreSQL refused a shared statement before running it: its result type changed, or it is not there.
+pub(super) fn is_stale(frame: &Frame<'_>, head: &Owed) -> bool {
+    let routine = backend::field(frame.body, b'R').is_none_or(|routine| routine == b"RevalidateCachedQuery");
+    match backend::sqlstate(frame.body) {
+        b"0A000" => speaks_of_shared(head) && routine,
+        b"26000" => speaks_of_shared(head),
+        _ => false,
+    }
+}
+
+fn speaks_of_shared(head: &Owed) -> bool {
+    matches!(head.kind, Kind::Bind | Kind::DescribeStatement) && head.statement != 0
 }

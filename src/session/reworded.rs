@@ -3,7 +3,7 @@
 use super::Session;
 use super::ledger::{Action, Owed};
 use crate::error::{Error, Kind as ErrorKind, Side};
-use crate::wire::{backend, encode};
+use crate::wire::{back, backend, encode};
 
 impl Session {
     /// The message that goes to the client instead. Called before what the batch did is undone.
@@ -14,6 +14,10 @@ impl Session {
         let mut message = Vec::new();
         if self.is_of_changed_rows(error, head) {
             encode::stale_plan(&mut message);
+            return Some(message);
+        }
+        if let Some(told) = self.in_own_words(error, head) {
+            encode::raw(&mut message, back::ERROR, &told);
             return Some(message);
         }
         let renamed = self.rare.renamed().filter(|_| head.action == Action::Rename)?;

@@ -8,7 +8,8 @@ use std::sync::Arc;
 use super::ledger::{Action, Kind, NO_SLOT, Owed};
 use super::outbox::Outbox;
 use super::pin::Pin;
-use super::prepared::{self, Effect, OnServer, Statement, Unnamed};
+use super::prepared::{self, Effect, Statement};
+use super::unnamed::{OnServer, Unnamed};
 use super::wishes::Wished;
 use super::{Batch, Frame, FromClient, ServerState, Session, pins};
 use crate::config::PoolMode;
@@ -35,6 +36,9 @@ impl Session {
         }
         let Some(view) = frontend::parse(frame.body) else { return Ok(self.forward(Kind::Parse)) };
         if view.name.is_empty() || !self.tracking {
+            if let Some(verdict) = self.share(&view, frame, server, to_server) {
+                return Ok(verdict);
+            }
             return Ok(self.unnamed_parse(&view, to_server, frame.header.len));
         }
         self.prepares.client_parses += 1;
@@ -98,14 +102,22 @@ impl Session {
         let mut make =
             |id| Statement { id, name: name(id), rest: rest.into(), taints, catalog, end, effect: effect.clone() };
         // In a failed transaction the server must refuse the Parse itself (25P02), unless it is one that ends it.
-        if self.pin.is_some() || effect.is_some() || self.status == TxStatus::Failed {
+        // And a literal of a moment is of the client's own.
+        let own = self.pin.is_some() || effect.is_some() || sql::names_a_moment(text, self.lexical);
+        if own || self.status == TxStatus::Failed {
             return Arc::new(make(self.intern.private_id()));
         }
         self.intern.shared(rest, &self.wanted.parse_scope(), &mut make)
     }
 
     /// Sends the Parse of a shared statement, closing another first where the server's set is full.
-    fn teach(&mut self, statement: &Arc<Statement>, server: &mut ServerState, to_server: &mut Outbox<'_>, owed: Owed) {
+    pub(super) fn teach(
+        &mut self,
+        statement: &Arc<Statement>,
+        server: &mut ServerState,
+        to_server: &mut Outbox<'_>,
+        owed: Owed,
+    ) {
         self.make_way(statement, server, to_server);
         self.prepares.server_parses += 1;
         encode::parse(to_server.end(), &statement.name, &statement.rest);
@@ -253,6 +265,9 @@ impl Session {
             self.anchor();
         }
         if names.statement.is_empty() {
+            if let Some(verdict) = self.bind_shared(&names, frame.header.len, to_server) {
+                return Ok(verdict);
+            }
             self.recall_unnamed(to_server);
             self.note_end(self.unnamed_end);
             self.large_unbound = false;
@@ -277,30 +292,6 @@ impl Session {
         encode::bind_head(to_server.end(), names.portal, &statement.name, rest);
         self.ledger.push(Owed::new(Kind::Bind, Action::Forward).of(statement.id, slot));
         Ok(FromClient::Replaced { taken: 5 + names.taken })
-    }
-
-    /// A batch that uses an unnamed statement of an earlier one: this server may not have it (PROTOCOL 7).
-    fn recall_unnamed(&mut self, to_server: &mut Outbox<'_>) {
-        if matches!(self.unnamed, Unnamed::None) && self.strange_unnamed {
-            self.strange_unnamed = false;
-            encode::close_statement(to_server.end(), b"");
-            self.ledger.push(Owed::new(Kind::Close, Action::Skip));
-        }
-        let Unnamed::Known(there) = self.unnamed else { return };
-        let batch = self.ledger.batch();
-        if there != OnServer::Yes && there != OnServer::Sent(batch) {
-            self.unnamed = Unnamed::Known(OnServer::Sent(batch));
-            self.unnamed_batch = batch;
-            let text = self.unnamed_rest.split(|byte| *byte == 0).next().unwrap_or_default();
-            let verdict = self.classified(text);
-            let (taint, catalog) = (verdict.taint, verdict.catalog);
-            if taint == Some(Taint::Currval) {
-                self.tainted(verdict.taints, to_server);
-            }
-            self.note_catalog(catalog);
-            encode::parse(to_server.end(), b"", &self.unnamed_rest);
-            self.ledger.push(Owed::new(Kind::Parse, Action::Skip));
-        }
     }
 
     /// PostgreSQL's own 26000 names what the client named; a name that looks like ours must not find one of ours.
@@ -338,6 +329,9 @@ impl Session {
             None => return self.forward(Kind::DescribePortal),
         };
         if name.is_empty() {
+            if let Some(verdict) = self.describe_shared(frame.header.len, to_server) {
+                return verdict;
+            }
             self.recall_unnamed(to_server);
             return self.forward(Kind::DescribeStatement);
         }

@@ -2,9 +2,34 @@
 
 use std::collections::VecDeque;
 
-use super::prepared::{Effect, OnServer, Unnamed};
-use super::{Session, ledger::Owed};
-use crate::sql::Taints;
+use super::Session;
+use super::ledger::{Action, Kind, Owed};
+use super::outbox::Outbox;
+use super::prepared::Effect;
+use crate::sql::{Taint, Taints};
+use crate::wire::encode;
+
+/// The unnamed statement of a client.
+#[derive(Debug, Default)]
+pub enum Unnamed {
+    /// A Parse that was too long to remember; the server at hand has it.
+    Large,
+    #[default]
+    None,
+    /// Remembered: can be sent again to another server.
+    Known(OnServer),
+}
+
+/// Whether the server at hand has the client's unnamed statement.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnServer {
+    No,
+    /// Under a shared name, for the messages of this batch.
+    Shared(u32),
+    /// In this batch, which may be skipped before it comes to that.
+    Sent(u32),
+    Yes,
+}
 
 /// What a Parse, Query or Close replaced that may yet be skipped: the ledger's entry says so (`Owed::replaces`).
 #[derive(Debug)]
@@ -77,6 +102,30 @@ impl Session {
             self.unnamed_rest = back.rest;
             self.rare.set_unnamed(back.effect);
             self.rare.set_unnamed_taints(back.taints);
+        }
+    }
+
+    /// A batch that uses an unnamed statement of an earlier one: this server may not have it (PROTOCOL 7).
+    pub(super) fn recall_unnamed(&mut self, to_server: &mut Outbox<'_>) {
+        if matches!(self.unnamed, Unnamed::None) && self.strange_unnamed {
+            self.strange_unnamed = false;
+            encode::close_statement(to_server.end(), b"");
+            self.ledger.push(Owed::new(Kind::Close, Action::Skip));
+        }
+        let Unnamed::Known(there) = self.unnamed else { return };
+        let batch = self.ledger.batch();
+        if there != OnServer::Yes && there != OnServer::Sent(batch) {
+            self.unnamed = Unnamed::Known(OnServer::Sent(batch));
+            self.unnamed_batch = batch;
+            let text = self.unnamed_rest.split(|byte| *byte == 0).next().unwrap_or_default();
+            let verdict = self.classified(text);
+            let (taint, catalog) = (verdict.taint, verdict.catalog);
+            if taint == Some(Taint::Currval) {
+                self.tainted(verdict.taints, to_server);
+            }
+            self.note_catalog(catalog);
+            encode::parse(to_server.end(), b"", &self.unnamed_rest);
+            self.ledger.push(Owed::new(Kind::Parse, Action::Skip));
         }
     }
 }

@@ -3,19 +3,19 @@
 
 use super::from_server::{is_sent_in, is_unnamed_parse};
 use super::ledger::{Action, Kind};
-use super::prepared::{OnServer, Unnamed};
-use super::unnamed::Earlier;
+use super::unnamed::{Earlier, OnServer, Unnamed};
 use super::{Batch, ServerState, Session};
 
 impl Session {
     /// What the server skips did not happen.
     pub(super) fn void_batch(&mut self, server: &mut ServerState) {
-        let Session { ledger, statements, rare, unnamed, earlier, strange_unnamed, .. } = self;
+        let Session { ledger, statements, rare, unnamed, earlier, strange_unnamed, sharing, .. } = self;
         let batch = ledger.head().map_or(0, |owed| owed.batch);
         let mut refused = true;
         let mut replaced = Replaced::Nothing;
         // A name that was closed and then parsed again: first the later statement goes, then the earlier is back.
         let mut closes = Vec::new();
+        sharing.forget_use();
         let found = ledger.void_to_sync(|owed| {
             let before = if owed.replaces { earlier.pop() } else { None };
             replaced = match (std::mem::take(&mut replaced), before) {
@@ -37,6 +37,10 @@ impl Session {
                     *unnamed = if owed.action == Action::Skip { Unnamed::Known(OnServer::No) } else { Unnamed::None };
                 }
                 (Kind::Parse, _) => {
+                    // It was not skipped, being the first of its batch.
+                    if is_shared_in(unnamed, owed.batch) {
+                        *unnamed = Unnamed::None;
+                    }
                     statements.forget(owed.slot);
                     server.parsed.voided(owed.statement, owed.batch);
                 }
@@ -48,8 +52,11 @@ impl Session {
                 _ => {}
             }
         });
-        if let Replaced::By(before) = replaced {
-            self.restore_unnamed(before, batch);
+        match replaced {
+            Replaced::By(before) => self.restore_unnamed(before, batch),
+            // So is what came behind it in its batch, whichever of them was answered.
+            Replaced::Gone if self.unnamed_batch == batch => self.unnamed = Unnamed::None,
+            _ => {}
         }
         let statements = &mut self.statements;
         if let Some(portals) = statements.portals() {
@@ -66,6 +73,8 @@ impl Session {
     /// What was sent and not answered counts as never sent: the batch will be run somewhere else. Only for one that was
     /// looked at (`look`): nothing else of the session depends on it.
     pub fn unsend(&mut self, server: &mut ServerState) {
+        // What a standby says of a plan is not seen here.
+        self.ledger.shared().for_each(|statement| server.parsed.doubt(statement));
         while let Some(owed) = self.ledger.head().copied() {
             if !owed.ends_with_ready() {
                 self.void_batch(server);
@@ -88,4 +97,8 @@ enum Replaced {
     Nothing,
     Gone,
     By(Earlier),
+}
+
+fn is_shared_in(unnamed: &Unnamed, batch: u32) -> bool {
+    matches!(unnamed, Unnamed::Known(OnServer::Shared(shared)) if *shared == batch)
 }

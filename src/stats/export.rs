@@ -182,15 +182,20 @@ fn gauges(page: &mut Page, pools: &[Pool]) {
 }
 
 fn counters(page: &mut Page, pools: &[Pool]) {
-    let each: [Family<Pool, u64>; 4] = [
+    let each: [Family<Pool, u64>; 5] = [
         ("pgweir_pool_logins_total", "Clients that logged in.", |pool| pool.logins),
-        ("pgweir_pool_client_parses_total", "Named statements that clients prepared.", |pool| {
-            pool.totals.client_parses
-        }),
-        ("pgweir_pool_server_parses_total", "Named statements that servers were given.", |pool| {
+        (
+            "pgweir_pool_client_parses_total",
+            "Statements that clients prepared, named ones and shared unnamed ones.",
+            |pool| pool.totals.client_parses,
+        ),
+        ("pgweir_pool_server_parses_total", "Of them, those that servers were given.", |pool| {
             pool.totals.server_parses
         }),
-        ("pgweir_pool_binds_total", "Named statements that were bound.", |pool| pool.totals.binds),
+        ("pgweir_pool_binds_total", "Binds of them.", |pool| pool.totals.binds),
+        ("pgweir_pool_unnamed_shared_total", "Uses of unnamed statements under a shared name.", |pool| {
+            pool.totals.shared
+        }),
     ];
     for (name, help, value) in each {
         page.family(name, "counter", help);
@@ -203,6 +208,12 @@ fn counters(page: &mut Page, pools: &[Pool]) {
     by_reason(page, waits, pools, |pool| pool.totals.waits.all().map(|(why, count, _)| (why.label(), count as f64)));
     page.family(times, "counter", "Their time.");
     by_reason(page, times, pools, |pool| pool.totals.waits.all().map(|(why, _, time)| (why.label(), seconds(time))));
+    let unshared = "pgweir_pool_unnamed_unshared_total";
+    page.family(unshared, "counter", "Texts that lost their shared name, and uses that ran without it, by reason.");
+    by_reason(page, unshared, pools, |pool| {
+        let of = pool.totals.unshared;
+        [("slower", of.slower as f64), ("refused", of.refused as f64)].into_iter()
+    });
     let (routes, pins) = ("pgweir_pool_routes_total", "pgweir_pool_pins_total");
     page.family(routes, "counter", "Batches by why they ran where they ran.");
     by_reason(page, routes, pools, |pool| pool.routes.iter().map(|(reason, count)| (*reason, *count as f64)));

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::histogram::{BUCKETS, Histogram, bucket};
 use super::shard::{Here, Shards};
-use super::totals::{Totals, Waits};
+use super::totals::{Totals, Unshared, Waits};
 
 /// Why a client waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,9 +50,12 @@ const SENT: usize = 2;
 const CLIENT_PARSES: usize = 3;
 const SERVER_PARSES: usize = 4;
 const BINDS: usize = 5;
-const QUERY_TIME: usize = 6;
-const TRANSACTION_TIME: usize = 7;
-const WAITS: usize = 8;
+const SHARED: usize = 6;
+const SLOWER: usize = 7;
+const REFUSED: usize = 8;
+const QUERY_TIME: usize = 9;
+const TRANSACTION_TIME: usize = 10;
+const WAITS: usize = 11;
 const WAIT_TIMES: usize = WAITS + Wait::ALL.len();
 const QUERIES: usize = WAIT_TIMES + Wait::ALL.len();
 const TRANSACTIONS: usize = QUERIES + BUCKETS;
@@ -68,12 +71,22 @@ pub struct Traffic {
     pub sent: u64,
 }
 
-/// Named statements of the extended protocol, where they follow the client.
+/// Named statements of the extended protocol, where they follow the client, and unnamed ones under shared names.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Prepares {
     pub client_parses: u32,
     pub server_parses: u32,
     pub binds: u32,
+}
+
+/// Unnamed statements under shared names.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Shares {
+    pub uses: u32,
+    /// Texts that are shared no more, having become slower by it.
+    pub slower: u32,
+    /// Uses that ran once more as the client wrote them, having been refused.
+    pub refused: u32,
 }
 
 /// The counters of one pool at one server.
@@ -120,6 +133,8 @@ impl Meter {
             client_parses: sums[CLIENT_PARSES],
             server_parses: sums[SERVER_PARSES],
             binds: sums[BINDS],
+            shared: sums[SHARED],
+            unshared: Unshared { slower: sums[SLOWER], refused: sums[REFUSED] },
             queries: histogram(QUERIES, sums[QUERY_TIME]),
             transactions: histogram(TRANSACTIONS, sums[TRANSACTION_TIME]),
             queue: histogram(QUEUE, queued),
@@ -168,6 +183,14 @@ impl Counters<'_> {
             self.0.add(BINDS, prepares.binds.into());
         }
     }
+
+    pub fn shared(&self, shares: Shares) {
+        if shares != Shares::default() {
+            self.0.add(SHARED, shares.uses.into());
+            self.0.add(SLOWER, shares.slower.into());
+            self.0.add(REFUSED, shares.refused.into());
+        }
+    }
 }
 
 #[cfg(test)]
@@ -184,12 +207,14 @@ mod tests {
         meter.here().waited(Wait::PoolFull, 1_500);
         meter.here().waited(Wait::Freshness, 300);
         let prepares = Prepares { client_parses: 1, server_parses: 2, binds: 3 };
+        meter.here().shared(Shares { uses: 4, slower: 5, refused: 6 });
         meter.here().moved(Traffic { received: 10, sent: 20 }, prepares);
         meter.connected(900);
         meter.not_connected();
         let totals = meter.totals();
         assert_eq!((totals.assignments, totals.received, totals.sent), (1, 10, 20));
         assert_eq!((totals.client_parses, totals.server_parses, totals.binds), (1, 2, 3));
+        assert_eq!((totals.shared, totals.unshared), (4, Unshared { slower: 5, refused: 6 }));
         assert_eq!((totals.queries.count(), totals.queries.sum), (2, 130));
         assert_eq!((totals.transactions.count(), totals.transactions.sum), (1, 200));
         assert_eq!((totals.queue.count(), totals.queue.sum), (1, 1_500));

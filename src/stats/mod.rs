@@ -21,7 +21,7 @@ pub mod snapshot;
 mod tally;
 pub mod totals;
 
-pub use meter::{Meter, Prepares, Traffic, Wait};
+pub use meter::{Meter, Prepares, Shares, Traffic, Wait};
 pub use snapshot::Snapshot;
 pub use tally::{NOWHERE, Tally};
 

@@ -20,6 +20,15 @@ impl Waits {
     }
 }
 
+/// Why unnamed statements went without a shared name that they had.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Unshared {
+    /// Texts that became slower under it.
+    pub slower: u64,
+    /// Uses that were refused under it.
+    pub refused: u64,
+}
+
 /// Everything that was counted since the start. Times are in microseconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Totals {
@@ -32,6 +41,9 @@ pub struct Totals {
     pub client_parses: u64,
     pub server_parses: u64,
     pub binds: u64,
+    /// Of them: uses of unnamed statements, under shared names.
+    pub shared: u64,
+    pub unshared: Unshared,
     /// While a server worked.
     pub queries: Histogram,
     /// From the first server that worked for it to its end.
@@ -52,6 +64,9 @@ impl Totals {
         self.client_parses += other.client_parses;
         self.server_parses += other.server_parses;
         self.binds += other.binds;
+        self.shared += other.shared;
+        self.unshared.slower += other.unshared.slower;
+        self.unshared.refused += other.unshared.refused;
         self.queries.add(&other.queries);
         self.transactions.add(&other.transactions);
         self.queue.add(&other.queue);

@@ -44,6 +44,7 @@ mod restart;
 mod servers;
 mod session_mode;
 mod settings;
+mod shared;
 mod split;
 mod split_net;
 mod split_session;

@@ -86,6 +86,10 @@ impl Backend {
         self.status == Status::Idle && !self.skipping && self.copy.is_none() && !self.open && !self.temp
     }
 
+    pub fn is_in_batch(&self) -> bool {
+        self.open || self.skipping
+    }
+
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.named.keys().map(|name| &**name)
     }
@@ -313,7 +317,8 @@ impl Backend {
         let params = bind_params(&mut body);
         let wanted = usize::from(plan.text.contains("$1"));
         if params.len() != wanted {
-            return Err(("08P01", format!("bind message supplies {} parameters", params.len())));
+            let requires = format!("but prepared statement \"{statement}\" requires {wanted}");
+            return Err(("08P01", format!("bind message supplies {} parameters, {requires}", params.len())));
         }
         if self.status == Status::Failed && (!is_exit(&plan.text) || wanted > 0) {
             return Err(aborted());

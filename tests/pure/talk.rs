@@ -8,8 +8,10 @@ use pgweir::config::PoolMode;
 use pgweir::error::Error;
 use pgweir::session::outbox::Outbox;
 use pgweir::session::prepared::{Intern, Statement};
+use pgweir::session::repeats::{Repeating, Said, Ticket, Use};
 use pgweir::session::settings::Settings;
 use pgweir::session::{Frame, FromClient, FromServer, Origin, ServerState, Session};
+use pgweir::sql::End;
 use pgweir::wire::frame;
 
 /// A statement's text and types, and the settings that it was parsed under.
@@ -20,6 +22,12 @@ type Text = (Vec<u8>, Vec<u8>);
 pub struct Table {
     shared: Mutex<HashMap<Text, Arc<Statement>>>,
     last: AtomicU64,
+    /// How often unnamed statements were parsed.
+    said: Mutex<HashMap<Text, u64>>,
+    /// They are shared after so many uses, answered or not; 0: never.
+    pub share_after: AtomicU64,
+    /// Servers learn shared ones anew when it rises.
+    pub age: AtomicU64,
 }
 
 impl Intern for Table {
@@ -31,6 +39,27 @@ impl Intern for Table {
 
     fn private_id(&self) -> u64 {
         self.last.fetch_add(1, Ordering::Relaxed) + 1
+    }
+}
+
+impl Repeating for Table {
+    fn shares(&self) -> bool {
+        self.share_after.load(Ordering::Relaxed) > 0
+    }
+
+    fn repeated(&self, said: &Said<'_>, fits: &dyn Fn() -> Option<End>) -> Use {
+        let mut scope = vec![0];
+        said.settings.plan_scope().for_each(|(name, value)| scope.extend(format!("{name}={value};").bytes()));
+        let uses = {
+            let mut all = self.said.lock().unwrap();
+            let uses = all.entry((said.rest.to_vec(), scope.clone())).or_default();
+            *uses += 1;
+            *uses
+        };
+        let end = if uses > self.share_after.load(Ordering::Relaxed) { fits() } else { None };
+        let Some(end) = end else { return Use::Alone };
+        let statement = self.shared(said.rest, &scope, &mut |id| Statement::lasting(id, said.rest, end));
+        Use::Shared { ticket: Ticket::default(), statement, age: self.age.load(Ordering::Relaxed) }
     }
 }
 
@@ -80,11 +109,15 @@ impl Talk {
         out
     }
 
-    /// A client's frame, or its first bytes only: `frame` may end before its length says.
-    pub fn client(&mut self, frame: &[u8], server: &mut ServerState) -> Result<Out, Error> {
-        if self.session.holds_client() {
+    /// A client's frame, or its first bytes only: `frame` may end before its length says. `behind`: what is there already of
+    /// what the client sends next.
+    pub fn client(&mut self, frame: &[u8], behind: &[u8], server: &mut ServerState) -> Result<Out, Error> {
+        if self.waits() {
             self.held.push(frame.to_vec());
             return Ok(Out::default());
+        }
+        if frame[0] == b'P' {
+            self.session.foresee(&[frame, behind].concat(), 0);
         }
         let mut out = Out::default();
         let view = view(frame);
@@ -132,15 +165,20 @@ impl Talk {
         if verdict == FromServer::Replay {
             let again = self.session.replayed();
             for frame in frames(&again) {
-                out.add(self.client(frame, server)?);
+                out.add(self.client(frame, &[], server)?);
             }
         }
-        if !self.session.holds_client() {
-            for frame in std::mem::take(&mut self.held) {
-                out.add(self.client(&frame, server)?);
+        if !self.waits() {
+            let held = std::mem::take(&mut self.held);
+            for (n, frame) in held.iter().enumerate() {
+                out.add(self.client(frame, &held[n + 1..].concat(), server)?);
             }
         }
         Ok(out)
+    }
+
+    fn waits(&self) -> bool {
+        self.session.holds_client() || self.session.awaits_answer()
     }
 
     pub fn holds(&self) -> bool {

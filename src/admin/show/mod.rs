@@ -38,6 +38,7 @@ fn rows(house: &House, show: Show) -> Vec<Row> {
         Show::Pools => live::pools(house),
         Show::Routes => ours::routes(house),
         Show::Servers => live::servers(house),
+        Show::Shared => ours::shared(house),
         Show::Sockets => live::sockets(house, false),
         Show::State => config::state(house),
         Show::Stats => counters::stats(&house.snapshot()),

@@ -106,6 +106,15 @@ pub fn pinned(house: &House) -> Vec<Row> {
     house.clients_shown().iter().filter_map(row).collect()
 }
 
+/// Pools whose clients repeat unnamed statements.
+pub fn shared(house: &House) -> Vec<Row> {
+    let row = |pool: &crate::stats::snapshot::Pool| {
+        let (uses, unshared) = (pool.totals.shared, pool.totals.unshared);
+        row![&*pool.database, &*pool.user, uses, unshared.slower, unshared.refused]
+    };
+    house.snapshot().pools.iter().filter(|pool| pool.totals.shared > 0).map(row).collect()
+}
+
 /// Each reason for which somebody waits, or has.
 pub fn waits(house: &House) -> Vec<Row> {
     let pools = house.snapshot().pools;

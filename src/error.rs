@@ -137,7 +137,7 @@ kinds! {
     /// The server of a session is to be closed, by a reload or RECONNECT (`server_fast_close`).
     Reconfigured: "57P01" FATAL "reconfigured" "database configuration changed";
     ReloadFailed: "F0000" ERROR "reload_failed" "RELOAD failed, see logs for additional details";
-    Replication: "0A000" FATAL "replication" "replication connections are not supported by a transaction pool";
+    Replication: "22023" FATAL "replication" "invalid value for parameter \"replication\": \"{}\"";
     ServerDesync: "08P01" FATAL "server_desync" "server conn crashed? unexpected message";
     ServerGone: "08006" FATAL "server_gone" "server conn crashed?";
     /// One of several servers ended its connection, and what its client was doing cannot go on elsewhere.

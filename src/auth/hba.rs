@@ -66,6 +66,14 @@ enum Kind {
     HostNoSsl(Addresses),
 }
 
+/// What a client wants to connect to.
+#[derive(Clone, Copy, Debug)]
+pub enum Target<'a> {
+    Database(&'a str),
+    /// By a physical replication connection.
+    Cluster,
+}
+
 /// Octets and mask; IPv4 addresses that came by an IPv6 socket count as IPv4.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Addresses {
@@ -80,6 +88,8 @@ struct Names {
     all: bool,
     /// The database of the user's own name.
     same: bool,
+    /// Physical replication connections.
+    replication: bool,
     listed: BTreeSet<Box<str>>,
 }
 
@@ -101,10 +111,10 @@ impl Rules {
     }
 
     /// The line that decides about this client; None: nobody allows it.
-    pub fn find(&self, from: From, database: &str, user: &str) -> Option<&Rule> {
-        self.0
-            .iter()
-            .find(|rule| rule.kind.fits(from) && rule.databases.hold(database, user) && rule.users.hold(user, database))
+    pub fn find(&self, from: From, target: Target<'_>, user: &str) -> Option<&Rule> {
+        self.0.iter().find(|rule| {
+            rule.kind.fits(from) && rule.databases.hold_target(target, user) && rule.users.hold(user, user)
+        })
     }
 
     /// All lines, in their order.
@@ -167,6 +177,14 @@ impl Addresses {
 }
 
 impl Names {
+    /// `all` is all databases, and the cluster is none.
+    fn hold_target(&self, target: Target<'_>, user: &str) -> bool {
+        match target {
+            Target::Cluster => self.replication,
+            Target::Database(name) => self.hold(name, user),
+        }
+    }
+
     /// `other`: the user where databases are asked for, and the other way round.
     fn hold(&self, name: &str, other: &str) -> bool {
         self.all || (self.same && name == other) || self.listed.contains(name)
@@ -176,8 +194,7 @@ impl Names {
         match (&*word.text, word.quoted) {
             ("all", false) => self.all = true,
             ("sameuser", false) if of == Of::Databases => self.same = true,
-            // Replication connections are refused before anybody asks who they are.
-            ("replication", false) if of == Of::Databases => {}
+            ("replication", false) if of == Of::Databases => self.replication = true,
             ("samerole" | "samegroup", false) if of == Of::Databases => {
                 return Err("a database; the members of a role are not known here".to_owned());
             }
@@ -390,10 +407,14 @@ mod tests {
     }
 
     /// Each case: where from, database, user, and the line that decides.
+    /// In place of a database: all of them, for replication.
+    const CLUSTER: &str = "=";
+
     fn decide(text: &str, cases: &[(&str, &str, &str, Option<usize>)]) {
         let rules = rules(text);
         for (place, database, user, line) in cases {
-            let found = rules.find(from(place), database, user).map(|rule| rule.line);
+            let target = if *database == CLUSTER { Target::Cluster } else { Target::Database(database) };
+            let found = rules.find(from(place), target, user).map(|rule| rule.line);
             assert_eq!(found, *line, "{place} {database} {user}");
         }
     }
@@ -443,6 +464,8 @@ mod tests {
                 ("fe80::1", "db3", "x", Some(11)),
                 ("fe81::1", "db3", "x", None),
                 ("1.2.3.4", "replication", "x", None),
+                ("1.2.3.4", CLUSTER, "x", Some(12)),
+                ("unix", CLUSTER, "root", None),
             ],
         );
     }
@@ -457,7 +480,7 @@ mod tests {
         use Method::{Cert, Password, Peer, Reject, ScramSha256, Trust};
         assert_eq!(methods, [Peer, Peer, Cert, Password, ScramSha256, Trust, Reject]);
         assert_eq!(rules.maps().collect::<Vec<_>>(), [(2, "m"), (3, "a b")]);
-        assert!(Rules::default().find(From::Unix, "a", "b").is_none());
+        assert!(Rules::default().find(From::Unix, Target::Database("a"), "b").is_none());
     }
 
     #[test]
@@ -514,8 +537,8 @@ mod tests {
         #[test]
         fn any_text_is_read_or_refused(text in "(host|local|hostssl)? ?(all|[a-z@\"+/,]{0,6}) ?(all|[0-9.:/]{0,12}) ?.{0,20}\n?.{0,30}") {
             if let Ok(rules) = Rules::parse(Path::new(FILE), &text, &files) {
-                rules.find(From::Unix, "a", "b");
-                rules.find(from("+10.0.0.1"), "a", "b");
+                rules.find(From::Unix, Target::Database("a"), "b");
+                rules.find(from("+10.0.0.1"), Target::Database("a"), "b");
             }
         }
     }

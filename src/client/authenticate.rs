@@ -16,6 +16,7 @@ use crate::net::stream::Stream;
 use crate::net::talk::{Fault, Message, Talk};
 use crate::net::tls;
 use crate::server::login::nonce;
+use crate::wire::startup::Replication;
 use crate::wire::{encode, frame, front};
 
 /// Who a client says it is.
@@ -24,6 +25,7 @@ pub struct Claim<'a> {
     pub database: &'a str,
     pub user: &'a str,
     pub ends: &'a Ends,
+    pub replication: Option<Replication>,
 }
 
 /// What a login teaches about logging in to servers as this user.
@@ -91,7 +93,11 @@ fn asked<'a>(auth_type: AuthType, doors: &'a Doors, stream: &Stream, claim: &Cla
         Ends::Unix { .. } => hba::From::Unix,
         Ends::Tcp { from, .. } => hba::From::Tcp { address: from.ip(), tls: stream.is_tls() },
     };
-    let rule = doors.hba.find(from, claim.database, claim.user);
+    let database = match claim.replication {
+        Some(Replication::Physical) => hba::Target::Cluster,
+        Some(Replication::Logical) | None => hba::Target::Database(claim.database),
+    };
+    let rule = doors.hba.find(from, database, claim.user);
     let rule =
         rule.ok_or_else(|| Error::new(Kind::NoAuthMethod, Side::Client).because("no line of auth_hba_file fits"))?;
     tracing::debug!(user = claim.user, "line {} of auth_hba_file decides", rule.line);

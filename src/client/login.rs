@@ -119,7 +119,7 @@ async fn let_in(house: &Arc<House>, stream: Stream, told: &mut Told, present: Pr
     told.user.clone_from(&wish.user);
     told.database.clone_from(&wish.database);
     if operator::is_console(&wish.database) {
-        let claim = Claim { database: &wish.database, user: &wish.user, ends: &told.ends };
+        let claim = Claim { database: &wish.database, user: &wish.user, ends: &told.ends, replication: None };
         return match operator::authorize(house, &mut talk, &claim).await {
             Ok(rights) => Ok(Some(Guest::Operator(operator::welcome(house, talk, wish, rights, told, present)))),
             Err(error) => Err(refuse(house, &mut talk, told, error).await),
@@ -267,7 +267,8 @@ async fn admit(
     if limit != 0 && house.clients() > limit {
         return Err(Error::new(Kind::MaxClients, Side::Client));
     }
-    let claim = Claim { database: &wish.database, user: &wish.user, ends: &told.ends };
+    let replication = wish.replication.as_ref().map(|dedicated| dedicated.replication);
+    let claim = Claim { database: &wish.database, user: &wish.user, ends: &told.ends, replication };
     let Lesson { keys, secret } = authenticate(house, talk, &claim).await?;
     encode::authentication(&mut talk.out, 0, &[]);
     let mut entered = false;
@@ -286,6 +287,11 @@ async fn admit(
             secret.iter().for_each(|secret| credentials.hear(secret.clone()));
             keys.iter().for_each(|keys| credentials.learn(keys.clone()));
         }
+        let dedicated = match &wish.replication {
+            None => Some(Arc::clone(&backed)),
+            Some(own) => house.backends.dedicated(&backed, own.replication, &own.parameters),
+        };
+        let Some(backed) = dedicated else { continue };
         match reported(&backed).await {
             Ok(reported) => return Ok(Admitted { backed, reported, present }),
             // A reload came in between: there may be another pool.

@@ -20,6 +20,7 @@ pub mod interner;
 pub mod key;
 pub mod login;
 pub mod operator;
+pub mod orders;
 pub mod peers;
 pub mod pinned;
 pub mod reader;
@@ -117,7 +118,12 @@ impl Client {
         }
         self.conversation.session.set_forgiving(self.house.forgives(&self.backed));
         self.conversation.session.set_pinning(self.house.pinning(&self.backed));
-        self.conversation.entry.set_timeouts(self.house.timeouts(database, user));
+        let timeouts = self.house.timeouts(database, user);
+        if self.conversation.session.is_replication() {
+            self.conversation.entry.set_timeouts(timeouts.of_replication());
+            return Ok(true);
+        }
+        self.conversation.entry.set_timeouts(timeouts);
         if self.backed.is_retired() {
             let found = self.house.backends.pool(database, user);
             self.backed = found.ok_or_else(|| Error::new(Kind::DatabaseRemoved, Side::Proxy))?;
@@ -190,7 +196,9 @@ impl Client {
         let reset = &self.house.backends.ground().config.global.server_reset_query;
         match self.backed.backend.reset_query() {
             Some(always) => queries.push(always),
-            None if self.conversation.session.mode() == PoolMode::Session && !reset.is_empty() => queries.push(reset.clone()),
+            None if self.conversation.session.mode() == PoolMode::Session && !reset.is_empty() => {
+                queries.push(reset.clone())
+            }
             None => {}
         }
         if queries.is_empty() {

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use super::entry::{Entry, Order};
+use super::entry::Entry;
 use super::reader::Reader;
 use super::standby::note_shown_error;
 use crate::cluster::split::Witness;
@@ -152,30 +152,6 @@ impl Conversation {
                 return Ok(());
             }
         }
-    }
-
-    /// Orders that end a loan at once, or when nothing is in flight.
-    fn obey(&mut self, server: &mut Server) -> Result<(), Stop> {
-        let over = self.session.quiet() && !self.session.in_transaction();
-        let kind = match self.entry.take_order() {
-            _ if self.entry.is_stopping() || (over && self.entry.is_draining()) => self.entry.farewell(),
-            Order::ServerLost if self.is_returnable() => return Err(self.take_back(Refusal::Moment, None, server)),
-            Order::Vacate if self.session.in_transaction() => return Err(self.vacate(server)),
-            Order::LetGo if over => Kind::Reconfigured,
-            // One that is silent may yet answer; one that is replaced is seen in the loop.
-            Order::None
-            | Order::CancelWait
-            | Order::LetGo
-            | Order::QueryWait
-            | Order::ServerLost
-            | Order::Vacate
-            | Order::WaitNotice => return Ok(()),
-            Order::ClientIdle => Kind::ClientIdle,
-            Order::IdleTransaction => Kind::IdleTransaction,
-            Order::QueryTimeout => Kind::QueryTimeout,
-            Order::TransactionTimeout => Kind::TransactionTimeout,
-        };
-        Err(Error::new(kind, Side::Proxy).into())
     }
 
     /// The proof, once the server owes nothing and everything for it is out.

@@ -11,6 +11,7 @@ use crate::session::Session;
 use crate::session::pin::Pin;
 use crate::session::settings::Settings;
 use crate::stats::{Tally, Wait};
+use crate::wire::startup::Replication;
 
 /// Who a client is, for logs and lists.
 pub struct Who {
@@ -130,6 +131,14 @@ impl Shown {
         let lasted = now.saturating_sub(Duration::from_micros(since));
         let new = lasted >= limit && !self.pin_named.swap(true, Ordering::Relaxed);
         new.then_some((reason, lasted))
+    }
+
+    /// What its connection is for, if not for queries.
+    pub fn replication(&self) -> Option<Replication> {
+        match *self.pin.lock() {
+            Some(Pin::Replication(replication)) => Some(replication),
+            _ => None,
+        }
     }
 
     pub fn is_pinned(&self) -> bool {

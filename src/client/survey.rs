@@ -17,6 +17,7 @@ use crate::route::topology::{Node, Role};
 use crate::server::Gate;
 use crate::stats::Tally;
 use crate::stats::snapshot::{self, Clients, Pool, Process, Servers, Snapshot, Target};
+use crate::wire::startup::Replication;
 
 /// A pool's identity: its books.
 type Key = *const Tally;
@@ -218,6 +219,7 @@ fn client(entry: &Entry, wall: &Wall, now: u64) -> snapshot::Client {
         tls: shown.who.tls.clone(),
         application_name: shown.application_name(),
         prepared_statements: shown.prepared(),
+        replication: shown.replication().map_or("none", Replication::label),
         pin: shown.pin().map(|(reason, since)| (reason, wall.time(since))),
         in_transaction: matches!(state, State::Active | State::IdleInTransaction),
     }
@@ -238,6 +240,7 @@ fn server(gate: &Gate, links: &HashMap<u64, Arc<Entry>>, wall: &Wall) -> Option<
         local: face.ends.map(|(local, _)| local),
         connected: face.connected,
         requested,
+        replication: face.replication.map_or("none", Replication::label),
         close_needed: face.must_close(),
         link: link.map(|entry| entry.shown.who.id),
         remote_pid: gate.pid,

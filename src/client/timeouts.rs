@@ -13,6 +13,13 @@ pub struct Timeouts {
     pub transaction: Option<Duration>,
 }
 
+impl Timeouts {
+    /// Of a replication connection, whose query lasts for as long as its client wants.
+    pub fn of_replication(self) -> Timeouts {
+        Timeouts { query_wait: self.query_wait, ..Timeouts::default() }
+    }
+}
+
 /// The same in a fifth of the room: milliseconds, rounded up, and one more; 0: no limit. What is longer than 49 days is
 /// none.
 #[derive(Default)]

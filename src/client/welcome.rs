@@ -29,6 +29,8 @@ pub(super) fn welcome(house: &Arc<House>, mut talk: Talk, wish: &Wish, admitted:
     let global = &ground.config.global;
     let database = ground.config.database(&wish.database);
     let mode = database.map_or(PoolMode::Transaction, |db| ground.config.pool_mode(db, ground.config.user(&wish.user)));
+    let replication = wish.replication.as_ref().map(|dedicated| dedicated.replication);
+    let mode = if replication.is_some() { PoolMode::Session } else { mode };
     let settings = house.share(followed(&reported).overlaid(&wish.settings));
     for (name, value) in reported.iter() {
         let value = match name.as_str() {
@@ -44,6 +46,7 @@ pub(super) fn welcome(house: &Arc<House>, mut talk: Talk, wish: &Wish, admitted:
     peers::sign_secret(house.peer_id, secret);
     let pid = || peers::sign_pid(house.peer_id, i32::from_be_bytes(random()));
     let timeouts = house.timeouts(&wish.database, &wish.user);
+    let timeouts = if replication.is_some() { timeouts.of_replication() } else { timeouts };
     let tally = Arc::clone(&backed.backend.tally);
     tally.logged_in();
     let who = Who { id: told.id, ends: Box::new(told.ends), user: present.user(), tls: talk.stream.tls_name().into() };
@@ -57,7 +60,7 @@ pub(super) fn welcome(house: &Arc<House>, mut talk: Talk, wish: &Wish, admitted:
     // A change of phase goes to those in the list; one from just before is taken over.
     entry.enter_phase(*house.phase.borrow());
 
-    let session = Session::new(Origin {
+    let mut session = Session::new(Origin {
         mode,
         settings,
         intern: house.interner.clone(),
@@ -67,6 +70,9 @@ pub(super) fn welcome(house: &Arc<House>, mut talk: Talk, wish: &Wish, admitted:
         prepared: global.max_prepared_statements > 0,
         pinning: house.pinning(&backed),
     });
+    if let Some(replication) = replication {
+        session.keep_for_replication(replication);
+    }
     let mut to_client = Pipe::default();
     to_client.author().append(&mut talk.out);
     let (stream, ahead) = talk.into_parts();

@@ -5,7 +5,7 @@ use crate::error::{Error, Kind, Side};
 use crate::net::ends::Ends;
 use crate::session::settings::{self, Settings};
 use crate::session::wishes::Wishes;
-use crate::wire::startup;
+use crate::wire::startup::{self, Replication};
 
 pub(super) struct Wish {
     pub user: String,
@@ -15,6 +15,13 @@ pub(super) struct Wish {
     /// `pgweir.*`: they concern the proxy, and no server.
     pub wishes: Wishes,
     pub version: u32,
+    pub replication: Option<Dedicated>,
+}
+
+/// A replication connection, and everything else that its client said: it goes to the server as it is.
+pub(super) struct Dedicated {
+    pub replication: Replication,
+    pub parameters: Vec<(String, String)>,
 }
 
 impl Wish {
@@ -24,6 +31,7 @@ impl Wish {
         let ignored = |name: &str| ground.config.global.ignore_startup_parameters.iter().any(|known| known == name);
         let (mut user, mut database) = (String::new(), String::new());
         let (mut wanted, mut wishes) = (Settings::default(), Wishes::default());
+        let mut replication = None;
         for (name, value) in packet.parameters() {
             let text =
                 |bytes| std::str::from_utf8(bytes).map_err(|_| Error::protocol("a startup parameter is not UTF-8"));
@@ -31,10 +39,10 @@ impl Wish {
             match name {
                 "user" => value.clone_into(&mut user),
                 "database" => value.clone_into(&mut database),
-                "replication" if !matches!(value, "false" | "off" | "no" | "0") => {
-                    return Err(Error::new(Kind::Replication, Side::Client));
+                "replication" => {
+                    let read = Replication::parse(value);
+                    replication = read.map_err(|_| Error::new(Kind::Replication, Side::Client).about(value))?;
                 }
-                "replication" => {}
                 _ if name.starts_with("_pq_.") || ignored(name) => {}
                 "options" => {
                     let found = startup::options(value.as_bytes());
@@ -53,7 +61,17 @@ impl Wish {
         if database.is_empty() {
             database.clone_from(&user);
         }
-        Ok(Wish { user, database, settings: wanted, wishes, version: packet.spoken() })
+        let replication = replication.map(|replication| {
+            let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
+            let all = packet.parameters().map(|(name, value)| (text(name), text(value)));
+            let passed =
+                |name: &str| !matches!(name, "user" | "database") && !name.starts_with("_pq_.") && !ignored(name);
+            Dedicated { replication, parameters: all.filter(|(name, _)| passed(name)).collect() }
+        });
+        if replication.is_some() {
+            wanted = Settings::default();
+        }
+        Ok(Wish { user, database, settings: wanted, wishes, version: packet.spoken(), replication })
     }
 
     /// `application_name_add_host`: where the client comes from stands behind its application_name, in PgBouncer's form.

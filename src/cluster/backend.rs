@@ -20,6 +20,7 @@ use crate::server::login::{self, Credentials, LoggedIn, Plan};
 use crate::server::roll::Roll;
 use crate::server::{Server, cleanup};
 use crate::stats::Tally;
+use crate::wire::startup::Replication;
 
 /// What all logins of one pool share; replaced by a reload.
 pub struct Recipe {
@@ -48,6 +49,8 @@ pub struct Backend {
     pub all: Weak<Backends>,
     pub tally: Arc<Tally>,
     pub roll: Arc<Roll>,
+    /// Its one connection is such a one.
+    pub replication: Option<Replication>,
 }
 
 /// What a backend keeps for its life.
@@ -59,6 +62,7 @@ pub struct Made {
     pub all: Weak<Backends>,
     pub tally: Arc<Tally>,
     pub roll: Arc<Roll>,
+    pub replication: Option<Replication>,
 }
 
 /// The pool's own handle on it, and which servers the pool is for.
@@ -87,13 +91,13 @@ impl Dialler<Server> for Behind {
 impl Backend {
     /// All but what it is `made` of.
     pub fn new(made: Made, recipe: Recipe) -> Backend {
-        let Made { database, dbname, credentials, cluster, all, tally, roll } = made;
+        let Made { database, dbname, credentials, cluster, all, tally, roll, replication } = made;
         let resets = AtomicBool::new(recipe.reset_query.is_some());
         let (recipe, told) = (RwLock::new(Arc::new(recipe)), Told::default());
-        Backend { database, dbname, credentials, recipe, resets, cluster, told, all, tally, roll }
+        Backend { database, dbname, credentials, recipe, resets, cluster, told, all, tally, roll, replication }
     }
 
-    fn recipe(&self) -> Arc<Recipe> {
+    pub(super) fn recipe(&self) -> Arc<Recipe> {
         Arc::clone(&self.recipe.read())
     }
 
@@ -119,7 +123,7 @@ impl Backend {
         let error = match self.log_in(node, follow).await {
             Ok(mut found) => {
                 meter.connected(began.elapsed().as_micros() as u64);
-                found.server.enrol(&self.roll, &permit, &self.tally);
+                found.server.enrol(&self.roll, &permit, &self.tally, self.replication);
                 // A standby reports itself, which clients are not to believe of the primary.
                 if follow == Follow::Primary {
                     self.told.hear(found.reported);
@@ -130,7 +134,8 @@ impl Backend {
         };
         meter.not_connected();
         tracing::warn!(database = self.database, user = self.credentials.user, "server login failed: {error}");
-        if is_final(&error) {
+        // Nobody else's login could go better.
+        if is_final(&error) || self.replication.is_some() && error.said.is_some() {
             pool.dismiss(&error);
         }
         let pause = permit.fail(error);

@@ -46,6 +46,16 @@ pub struct Backed {
 }
 
 impl Backed {
+    pub(super) fn new(
+        pool: Arc<Pool<Server>>,
+        backend: Arc<Backend>,
+        split: Option<Arc<Split>>,
+        witness: Arc<Witness>,
+    ) -> Backed {
+        let (retired, idle_since) = (AtomicBool::new(false), Mutex::default());
+        Backed { pool, backend, split, witness, retired, idle_since }
+    }
+
     pub fn is_retired(&self) -> bool {
         self.retired.load(Ordering::Acquire)
     }
@@ -187,6 +197,7 @@ impl Backends {
             all: Weak::clone(&self.me),
             tally: self.tally(name, database, user),
             roll: Arc::clone(&self.roll),
+            replication: None,
         };
         let backend = Arc::new(Backend::new(made, recipe(ground, database, &self.sight.names)));
         let serving = serving(database, cluster.as_deref());
@@ -198,14 +209,7 @@ impl Backends {
         if let Some(cluster) = cluster {
             cluster.join(&pool, Follow::Primary);
         }
-        let backed = Arc::new(Backed {
-            pool,
-            backend,
-            split,
-            witness,
-            retired: AtomicBool::new(false),
-            idle_since: Mutex::default(),
-        });
+        let backed = Arc::new(Backed::new(pool, backend, split, witness));
         let held = self.holds.lock().holds(name);
         backed.pools().for_each(|pool| pool.pause(held));
         backed

@@ -247,6 +247,7 @@ impl Backends {
             all: std::sync::Weak::new(),
             tally: Arc::clone(&tally),
             roll: Arc::clone(&self.roll),
+            replication: None,
         };
         let backend = Arc::new(Backend::new(made, recipe));
         let limits = Limits { size: CONNECTIONS, min_size: 0, reserve: 0, ..backends::limits(ground, database, asker) };

@@ -13,6 +13,7 @@ pub mod backends;
 pub mod catalog;
 mod change;
 pub mod decide;
+pub mod dedicated;
 mod doubt;
 pub mod holds;
 pub mod judge;

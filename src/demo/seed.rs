@@ -95,7 +95,7 @@ const SETTINGS: [(&str, &str); 18] = [
     ("password_encryption", "scram-sha-256"),
     ("ssl", "off"),
     ("fsync", "off"),
-    ("wal_level", "replica"),
+    ("wal_level", "logical"),
     ("wal_log_hints", "on"),
     ("max_wal_senders", "10"),
     ("max_replication_slots", "10"),

@@ -13,6 +13,7 @@ use dashmap::DashMap;
 use super::{Gate, Server};
 use crate::pool::{Permit, Pool};
 use crate::stats::Tally;
+use crate::wire::startup::Replication;
 
 /// What lists show of a connection.
 pub struct Face {
@@ -24,6 +25,7 @@ pub struct Face {
     /// Ours, and the server's; None over a unix socket.
     pub ends: Option<(SocketAddr, SocketAddr)>,
     pub tls: Box<str>,
+    pub replication: Option<Replication>,
     pub connected: SystemTime,
     /// Microseconds on the clock of `client::Entry`; 0: never lent.
     requested: AtomicU64,
@@ -105,7 +107,13 @@ impl Gate {
 
 impl Server {
     /// Enters a connection that was opened for this permit.
-    pub fn enrol(&mut self, roll: &Arc<Roll>, permit: &Permit<Server>, tally: &Arc<Tally>) {
+    pub fn enrol(
+        &mut self,
+        roll: &Arc<Roll>,
+        permit: &Permit<Server>,
+        tally: &Arc<Tally>,
+        replication: Option<Replication>,
+    ) {
         let id = roll.last.fetch_add(1, Ordering::Relaxed) + 1;
         let face = Face {
             id,
@@ -115,6 +123,7 @@ impl Server {
             epoch: permit.epoch(),
             ends: self.stream.ends(),
             tls: self.stream.tls_name().into(),
+            replication,
             connected: SystemTime::now() - Instant::now().saturating_duration_since(self.born),
             requested: AtomicU64::new(0),
             prepared: AtomicU32::new(0),

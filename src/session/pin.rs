@@ -3,6 +3,7 @@
 //! A pin lasts until the client leaves; the server is then closed. What a function hides in its body is not seen.
 
 use crate::sql::Taint;
+use crate::wire::startup::Replication;
 
 /// The reason, first one wins: it is what an operator is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,6 +16,8 @@ pub enum Pin {
     LargeQuery,
     /// A notification came on a server that nobody should be listening on.
     Notified,
+    /// A replication connection, which is its client's alone from its login on.
+    Replication(Replication),
     /// A statement that changes session state.
     Statement(Taint),
 }
@@ -27,6 +30,7 @@ impl Pin {
             Pin::LargeParse => "large_parse",
             Pin::LargeQuery => "large_query",
             Pin::Notified => "notified",
+            Pin::Replication(_) => "replication",
             Pin::Statement(taint) => taint.label(),
         }
     }
@@ -47,7 +51,7 @@ impl Pin {
                 "Use SET LOCAL, or set_config with is_local, inside a transaction; or SET it alone, to a plain value."
             }
             Pin::Statement(Taint::Unreadable) => "Its strings or names are written in a way that pgweir does not read.",
-            Pin::CopyFailed | Pin::Notified | Pin::Statement(_) => {
+            Pin::CopyFailed | Pin::Notified | Pin::Replication(_) | Pin::Statement(_) => {
                 "Use a connection past pgweir, or a database of its config whose pinning is \"allow\"."
             }
         }

@@ -13,6 +13,7 @@ use crate::config::Pinning;
 use crate::sql::{self, Special, Statement, Taint, Taints};
 use crate::wire::backend::{self, TxStatus};
 use crate::wire::encode;
+use crate::wire::startup::Replication;
 
 /// What a server can tell of, and the condition under which nothing is left. Everything is qualified: the client's
 /// search_path is its own.
@@ -126,8 +127,19 @@ impl Session {
         pins.doubt();
         match pin {
             Pin::Statement(taint) => pins.taints = pins.taints.with(Taints::of(&[taint])),
-            Pin::CopyFailed | Pin::LargeParse | Pin::LargeQuery | Pin::Notified => pins.lasting = true,
+            Pin::CopyFailed | Pin::LargeParse | Pin::LargeQuery | Pin::Notified | Pin::Replication(_) => {
+                pins.lasting = true;
+            }
         }
+    }
+
+    /// A replication connection: in session mode, and its server is nobody's after it.
+    pub fn keep_for_replication(&mut self, replication: Replication) {
+        self.pin = Some(Pin::Replication(replication));
+    }
+
+    pub fn is_replication(&self) -> bool {
+        matches!(self.pin, Some(Pin::Replication(_)))
     }
 
     pub(super) fn pin_for_all(&mut self, taints: Taints) {
@@ -138,7 +150,7 @@ impl Session {
 
     /// A text that goes out may end what pins.
     pub(super) fn note_ending(&mut self, text: &[u8]) {
-        if self.pin.is_some() && sql::may_end_state(text, self.lexical) {
+        if self.pin.is_some() && self.mode != PoolMode::Session && sql::may_end_state(text, self.lexical) {
             self.rare.pins_mut().doubt();
         }
     }
@@ -182,7 +194,7 @@ impl Session {
 
     /// RESET ALL went through, or DISCARD ALL.
     pub(super) fn pins_discarded(&mut self, all: bool) {
-        if self.pin.is_none() {
+        if self.pin.is_none() || self.mode == PoolMode::Session {
             return;
         }
         let pins = self.rare.pins_mut();

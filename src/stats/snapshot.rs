@@ -257,6 +257,8 @@ pub struct Client {
     pub application_name: Box<str>,
     pub prepared_statements: usize,
     /// Why its server stays with it, and since when.
+    /// none, physical, logical.
+    pub replication: &'static str,
     pub pin: Option<(&'static str, SystemTime)>,
     pub in_transaction: bool,
 }
@@ -276,6 +278,8 @@ pub struct Server {
     pub local: Option<std::net::SocketAddr>,
     pub connected: SystemTime,
     pub requested: SystemTime,
+    /// none, physical, logical.
+    pub replication: &'static str,
     /// It closes when it comes back.
     pub close_needed: bool,
     /// The id of its client.

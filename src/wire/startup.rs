@@ -103,6 +103,41 @@ impl<'a> Startup<'a> {
     }
 }
 
+/// What the startup parameter `replication` asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Replication {
+    /// Of the whole cluster: a walsender that knows replication commands only.
+    Physical,
+    /// Of one database, where it also runs SQL.
+    Logical,
+}
+
+impl Replication {
+    /// PostgreSQL's reading: `database`, or a boolean in any of its spellings; Ok(None): an ordinary connection.
+    pub fn parse(value: &str) -> Result<Option<Replication>, Malformed> {
+        if value == "database" {
+            return Ok(Some(Replication::Logical));
+        }
+        let value = value.trim_ascii().to_ascii_lowercase();
+        let begins = |word: &str, least: usize| value.len() >= least && word.starts_with(&value);
+        match () {
+            () if begins("true", 1) || begins("yes", 1) || begins("on", 2) || value == "1" => {
+                Ok(Some(Replication::Physical))
+            }
+            () if begins("false", 1) || begins("no", 1) || begins("off", 2) || value == "0" => Ok(None),
+            () => Err(Malformed("the startup parameter replication is neither database nor a boolean")),
+        }
+    }
+
+    /// PgBouncer's word.
+    pub fn label(self) -> &'static str {
+        match self {
+            Replication::Physical => "physical",
+            Replication::Logical => "logical",
+        }
+    }
+}
+
 /// Splits the `options` parameter as PostgreSQL does: blanks separate, a backslash takes the next byte as it is
 /// (`pg_split_opts`). Only `-c name=value`, `-cname=value` and `--name=value` are settings; Err is the first word
 /// that is none.
@@ -166,6 +201,28 @@ mod tests {
         assert_eq!(startup.parameters().next(), Some((&b"user"[..], &b"ann"[..])));
         assert_eq!(startup.protocol_options().count(), 1);
         assert_eq!((startup.spoken(), startup.negotiates()), (V3_2, true));
+    }
+
+    #[test]
+    fn replication_is_read_as_postgresql_does() {
+        use Replication::{Logical, Physical};
+        for (value, expected) in [
+            ("database", Some(Logical)),
+            ("t", Some(Physical)),
+            ("TRUE", Some(Physical)),
+            ("yes", Some(Physical)),
+            ("on", Some(Physical)),
+            ("1", Some(Physical)),
+            ("f", None),
+            ("of", None),
+            ("no", None),
+            ("0", None),
+        ] {
+            assert_eq!(Replication::parse(value), Ok(expected), "{value}");
+        }
+        for value in ["", "o", "truer", "Database", "2"] {
+            assert!(Replication::parse(value).is_err(), "{value}");
+        }
     }
 
     #[test]

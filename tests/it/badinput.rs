@@ -44,8 +44,9 @@ async fn before_a_session(pg: Servers) {
         first_bytes(&proxy, &say::startup(say::V3_0, &[("user", "")])).await,
         "FATAL 28000 no username supplied"
     );
-    let replication = say::startup(say::V3_0, &[("user", "app"), ("replication", "database")]);
-    assert!(first_bytes(&proxy, &replication).await.starts_with("FATAL 0A000 replication connections"));
+    let replication = say::startup(say::V3_0, &[("user", "app"), ("replication", "maybe")]);
+    let said = "FATAL 22023 invalid value for parameter \"replication\": \"maybe\"";
+    assert_eq!(first_bytes(&proxy, &replication).await, said);
     let options = say::startup(say::V3_0, &[("user", "app"), ("options", "-F")]);
     assert_eq!(first_bytes(&proxy, &options).await, "FATAL 42704 unsupported startup parameter: -F");
     assert_eq!(value(&proxy.app().await, "SELECT 1").await, "1");

@@ -40,6 +40,7 @@ mod prepared;
 mod proxied;
 mod reload;
 mod reload_matrix;
+mod replication;
 mod restart;
 mod servers;
 mod session_mode;

@@ -306,6 +306,7 @@ pub mod room {
             all: std::sync::Weak::new(),
             tally: pgweir::stats::Stats::default().tally("test1", user, &[]),
             roll: Arc::default(),
+            replication: None,
         };
         let limits = Limits {
             size: 5,

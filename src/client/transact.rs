@@ -35,6 +35,7 @@ impl Client {
             Err(error) => return Some(Leave::Fail(error)),
         }
         self.conversation.entry.forget_cancel();
+        self.conversation.learn_hidden();
         let mut way = self.way(seen);
         let mut again = false;
         loop {
@@ -248,5 +249,14 @@ impl Client {
             reader.let_go();
         }
         self.rest(NOWHERE);
+    }
+}
+
+impl Conversation {
+    /// What is known now of what functions leave in a session.
+    fn learn_hidden(&mut self) {
+        if let Some(reader) = &self.reader {
+            self.session.set_hidden(reader.split.hidden().as_ref());
+        }
     }
 }

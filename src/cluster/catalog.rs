@@ -17,7 +17,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::server::login::Plan;
-use crate::sql::Catalog;
+use crate::sql::{Catalog, Hidden};
 use load::{Cause, Link, Stamp};
 
 /// Between two looks at the stamp.
@@ -40,6 +40,8 @@ pub struct Watch {
     database: String,
     /// What there is to give; written under the slot's lock alone.
     catalog: ArcSwapOption<Catalog>,
+    /// What functions leave in a session, as it was last read: a doubt does not take it away.
+    hidden: ArcSwapOption<Hidden>,
     slot: RwLock<Slot>,
     /// It cannot be read: the last try was refused, and the next one will be.
     unreadable: AtomicBool,
@@ -64,6 +66,7 @@ impl Watch {
         let watch = Arc::new(Watch {
             database: database.to_owned(),
             catalog: ArcSwapOption::empty(),
+            hidden: ArcSwapOption::empty(),
             slot: RwLock::new(Slot { reason: Some("catalog_loading"), doubts: 0 }),
             unreadable: AtomicBool::new(false),
             asked: AtomicBool::new(true),
@@ -82,6 +85,11 @@ impl Watch {
             self.wake.notify_one();
         }
         catalog
+    }
+
+    /// What its functions leave in a session without saying so, where any does. It takes no lock.
+    pub fn hidden(&self) -> Guard<Option<Arc<Hidden>>> {
+        self.hidden.load()
     }
 
     /// Whether there are no sets because the monitor's user may not read them, and not for a moment.
@@ -144,6 +152,8 @@ struct Task {
     idle: u32,
     /// The last cause, so that it is told once.
     told: Option<Cause>,
+    /// What functions leave could not be read: it is not asked for again.
+    blind: bool,
 }
 
 /// What comes after a round.
@@ -167,6 +177,7 @@ impl Task {
             loaded: None,
             idle: 0,
             told: None,
+            blind: false,
         }
     }
 
@@ -236,11 +247,24 @@ impl Task {
         // Read before anything is asked: a doubt that is raised from here on makes the answer worthless.
         let doubts = watch.doubts();
         self.loaded = Some(Instant::now());
-        let (stamp, rows) = link.load().await?;
+        let loaded = link.load(!self.blind).await;
+        if loaded.as_ref().is_err_and(|cause| cause.label == "query") && !self.blind {
+            self.blind = true;
+            tracing::warn!(database = %watch.database, "what functions leave in a session cannot be read");
+        }
+        let (stamp, mut rows) = loaded?;
         let version = VERSION.fetch_add(1, Ordering::Relaxed);
         // A database of many thousand objects takes a moment that other tasks of this thread need not wait for.
-        let built = tokio::task::spawn_blocking(move || Catalog::new(version, &rows)).await;
-        let catalog = Arc::new(built.map_err(|error| Cause::new("answer", error))?);
+        let built = tokio::task::spawn_blocking(move || {
+            let hidden = Hidden::new(version, &rows.hidden);
+            if let Some(hidden) = &hidden {
+                rows.suspect_all(|name| hidden.is_called(name));
+            }
+            (Catalog::new(version, &rows), hidden)
+        });
+        let (catalog, hidden) = built.await.map_err(|error| Cause::new("answer", error))?;
+        let catalog = Arc::new(catalog);
+        watch.hidden.store(hidden.map(Arc::new));
         if !watch.publish(Arc::clone(&catalog), doubts) {
             return Ok(Next::LoadAgain);
         }

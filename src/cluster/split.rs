@@ -16,6 +16,7 @@ use crate::config::{MaxLag, PrimaryReads, ReadConsistency, ReadWriteSplit};
 use crate::pool::Pool;
 use crate::route::Reason;
 use crate::server::Server;
+use crate::sql::Hidden;
 use crate::sql::catalog::Catalog;
 
 /// Texts that are remembered because a standby refused them.
@@ -104,6 +105,11 @@ impl Split {
     /// The sets, unless DDL has passed since they were read.
     pub fn catalog(&self) -> Guard<Option<Arc<Catalog>>> {
         self.catalog.current()
+    }
+
+    /// What functions leave in a session without saying so.
+    pub fn hidden(&self) -> Guard<Option<Arc<Hidden>>> {
+        self.catalog.hidden()
     }
 
     /// What there is instead where they cannot be read: enough for READ ONLY transactions.

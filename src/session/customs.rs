@@ -1,9 +1,11 @@
 //! [pure] What a session's settings and statements mean beyond themselves: for how its texts are cut, for where its
 //! transactions may run, and for what others know of the catalog.
 
+use std::sync::Arc;
+
 use super::Session;
 use super::settings::Settings;
-use crate::sql::Lexical;
+use crate::sql::{Hidden, Lexical, Taints};
 
 /// What passed to the server at hand that may change the catalog.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -45,6 +47,30 @@ impl Session {
     pub(super) fn note_settings(&mut self) {
         self.lexical = lexical(&self.wanted);
         self.customs = Customs::of(&self.wanted);
+    }
+
+    /// What functions of this client's database leave behind, as far as that is known.
+    pub fn set_hidden(&mut self, hidden: Option<&Arc<Hidden>>) {
+        self.rare.set_hidden(hidden);
+    }
+
+    /// What makes two equal texts different statements: settings, and what is known of the functions that they call.
+    pub(super) fn parse_scope(&self) -> Vec<u8> {
+        let mut scope = self.wanted.parse_scope();
+        if self.rare.hidden().is_some() {
+            scope.extend(self.hidden_version().to_be_bytes());
+        }
+        scope
+    }
+
+    /// Of what is known of functions; 0: none leaves anything.
+    pub(super) fn hidden_version(&self) -> u64 {
+        self.rare.hidden().map_or(0, |hidden| hidden.version())
+    }
+
+    /// What the functions may leave that a text names.
+    pub(super) fn hidden_in(&self, text: &[u8]) -> Taints {
+        self.rare.hidden().map_or(Taints::NONE, |hidden| hidden.left_by(text, self.lexical))
     }
 
     /// Whether the catalog may be another one than a moment ago.

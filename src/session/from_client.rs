@@ -241,7 +241,9 @@ impl Session {
             debug_assert_eq!(judged(), sql::Statement::READ);
             return sql::Statement::READ;
         }
-        judged()
+        let mut statement = judged();
+        statement.add(self.hidden_in(text));
+        statement
     }
 
     /// DEALLOCATE of statements that exist under shared names only, and SET of what is ours: ours to do. In a failed

@@ -1,12 +1,13 @@
 //! [pure] What few clients ever have, behind one pointer: an idle client stays small.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use super::effects::Begun;
 use super::pins::Pins;
 use super::prepared::Effect;
 use super::sets::Sets;
-use crate::sql::Taints;
+use crate::sql::{Hidden, Taints};
 
 /// Empty for nearly all clients, nearly always.
 #[derive(Debug, Default)]
@@ -21,6 +22,7 @@ struct Parts {
     unnamed_taints: Taints,
     sets: Sets,
     pins: Pins,
+    hidden: Option<Arc<Hidden>>,
 }
 
 impl Rare {
@@ -100,6 +102,17 @@ impl Rare {
     /// None: there was none yet.
     pub fn sets(&mut self) -> Option<&mut Sets> {
         self.0.as_mut().map(|parts| &mut parts.sets)
+    }
+
+    /// What functions of this client's database leave in a session without saying so.
+    pub fn hidden(&self) -> Option<&Arc<Hidden>> {
+        self.0.as_ref()?.hidden.as_ref()
+    }
+
+    pub fn set_hidden(&mut self, hidden: Option<&Arc<Hidden>>) {
+        if self.hidden().map(Arc::as_ptr) != hidden.map(Arc::as_ptr) {
+            self.0.get_or_insert_default().hidden = hidden.map(Arc::clone);
+        }
     }
 
     /// None: nothing pinned yet.

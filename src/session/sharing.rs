@@ -91,7 +91,7 @@ impl Session {
         to_server: &mut Outbox<'_>,
     ) -> Option<FromClient> {
         let ahead = self.sharing.0.as_mut()?.ahead.take()?;
-        let scope = self.scope().wrapping_add(ahead.pool);
+        let scope = self.scope().wrapping_add(ahead.pool) ^ self.hidden_version().rotate_left(32);
         let said = Said { rest: parse.rest, settings: &self.wanted, scope };
         let used = self.intern.repeated(&said, &|| self.fits(parse));
         let (ticket, shared) = match used {
@@ -149,7 +149,8 @@ impl Session {
     /// What executing this does to its transaction, if it leaves nothing else behind and means the same later.
     fn fits(&self, parse: &frontend::Parse<'_>) -> Option<End> {
         let verdict = sql::classify(parse.text, self.lexical, self.reported);
-        let plain = verdict.taints.is_empty() && verdict.special == Special::None && verdict.statements == 1;
+        let leaves = !verdict.taints.is_empty() || !self.hidden_in(parse.text).is_empty();
+        let plain = !leaves && verdict.special == Special::None && verdict.statements == 1;
         let types = parse.rest.get(parse.text.len() + 1..).unwrap_or_default();
         let lasts = || sql::is_lasting(parse.text, types, self.lexical);
         (plain && !verdict.transaction && !verdict.catalog && lasts()).then_some(verdict.end)

@@ -107,7 +107,7 @@ impl Session {
         if own || self.status == TxStatus::Failed {
             return Arc::new(make(self.intern.private_id()));
         }
-        self.intern.shared(rest, &self.wanted.parse_scope(), &mut make)
+        self.intern.shared(rest, &self.parse_scope(), &mut make)
     }
 
     /// Sends the Parse of a shared statement, closing another first where the server's set is full.

@@ -12,6 +12,7 @@ use std::collections::{HashMap, HashSet};
 
 use foldhash::fast::FixedState;
 
+use super::hidden::Trace;
 use super::lexer::{Kind, Token};
 use super::per_node;
 use super::sieve::Sieve;
@@ -80,7 +81,16 @@ impl HardOff {
 pub struct Rows {
     pub objects: Vec<Object>,
     pub edges: Vec<Edge>,
+    pub hidden: Vec<Trace>,
     pub hard_off: Option<HardOff>,
+}
+
+impl Rows {
+    /// Functions of these names do more than their labels say.
+    pub fn suspect_all(&mut self, named: impl Fn(&[u8]) -> bool) {
+        let functions = self.objects.iter_mut().filter(|object| object.class == Class::Function && !object.builtin);
+        functions.for_each(|object| object.suspect |= named(&object.name));
+    }
 }
 
 /// What the name of an identifier stands for, as far as it matters.
@@ -332,7 +342,7 @@ fn tainted(rows: &Rows) -> HashSet<(Class, u32)> {
 }
 
 /// The name that PostgreSQL makes of an identifier, in the buffer. `None`: it has characters beyond ASCII.
-fn fold<'a>(token: Token<'_>, buffer: &'a mut [u8; NAME_LIMIT]) -> Option<&'a [u8]> {
+pub(super) fn fold<'a>(token: Token<'_>, buffer: &'a mut [u8; NAME_LIMIT]) -> Option<&'a [u8]> {
     if !token.text.is_ascii() {
         return None;
     }

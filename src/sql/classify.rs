@@ -70,6 +70,17 @@ impl Statement<'_> {
         end: End::Open,
         catalog: false,
     };
+
+    /// It may leave these as well. DDL that names a function does not run it.
+    pub fn add(&mut self, taints: Taints) {
+        if self.catalog && !self.taints.contains(Taint::Call) {
+            return;
+        }
+        self.taints = self.taints.with(taints);
+        for taint in taints.iter() {
+            self.taint = stronger(self.taint, taint);
+        }
+    }
 }
 
 /// Reads a text as the session with these settings would.

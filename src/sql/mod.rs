@@ -13,7 +13,7 @@
 //!
 //! What no text shows is not seen by [`classify`]: a user's function, view, rule, trigger or cast that calls
 //! `set_config` or takes an advisory lock, and SQL inside a string (`query_to_xml('…')`). [`access`] knows the names of
-//! such objects from the catalog that is handed in.
+//! such objects from the catalog that is handed in, and [`hidden`] those that leave something behind.
 
 pub mod access;
 pub mod assign;
@@ -21,6 +21,7 @@ pub mod catalog;
 pub mod classify;
 mod copy;
 mod ending;
+pub mod hidden;
 mod lasting;
 pub mod lexer;
 pub mod modes;
@@ -41,6 +42,7 @@ pub use assign::{Assign, assignments};
 pub use catalog::Catalog;
 pub use classify::{End, Special, Statement, classify};
 pub use ending::may_end_state;
+pub use hidden::Hidden;
 pub use lasting::{is_lasting, names_a_moment};
 pub use lexer::{Kind, Lexer, Lexical, Token};
 pub use modes::{Isolation, Modes};

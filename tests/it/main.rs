@@ -23,6 +23,7 @@ mod events;
 mod failover;
 mod followed;
 mod hba;
+mod hidden;
 mod http;
 mod inherited;
 mod ini;

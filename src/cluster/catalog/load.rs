@@ -6,6 +6,7 @@ use crate::net::parting;
 use crate::net::talk::Talk;
 use crate::server::login::{self, Plan};
 use crate::sql::catalog::{Class, Edge, HardOff, Object, Rows};
+use crate::sql::hidden::{By, Trace};
 use crate::wire::{back, backend, encode, frame};
 
 /// Names are compared as the bytes that the database has; the operators of the questions are PostgreSQL's own; and no
@@ -15,6 +16,7 @@ const PREPARE: &str = "SET search_path = pg_catalog, pg_temp; SET client_encodin
     SET default_transaction_read_only = on; SET default_transaction_isolation = 'repeatable read'";
 const STAMP: &str = include_str!("stamp.sql");
 const LOAD: &str = include_str!("load.sql");
+const HIDDEN: &str = include_str!("hidden.sql");
 /// A standby may be behind its primary, and what it lacks could be unsafe.
 const IS_STANDBY: &str = "SELECT 'y', pg_catalog.pg_is_in_recovery()::pg_catalog.text, '', '', ''";
 
@@ -63,10 +65,11 @@ impl Link {
         answer.stamp()
     }
 
-    /// Stamp and rows of one snapshot.
-    pub(super) async fn load(&mut self) -> Result<(Stamp, Rows), Cause> {
+    /// Stamp and rows of one snapshot. `bodies`: with what functions leave in a session.
+    pub(super) async fn load(&mut self, bodies: bool) -> Result<(Stamp, Rows), Cause> {
         let mut answer = Answer::default();
-        let question = format!("BEGIN; {IS_STANDBY}; {STAMP}; {LOAD}; COMMIT");
+        let hidden = if bodies { HIDDEN } else { "" };
+        let question = format!("BEGIN; {IS_STANDBY}; {STAMP}; {LOAD}; {hidden}; COMMIT");
         within(LOAD_LIMIT, self.ask(&question, |row| answer.take(row))).await??;
         Ok((answer.stamp()?, answer.rows))
     }
@@ -137,6 +140,9 @@ impl Answer {
                 from: (self::class(class)?, number(oid)?),
                 to: (self::class(other_class)?, number(other)?),
             }),
+            [b"x", kind, name, letters, _] => {
+                self.rows.hidden.push(Trace { by: by(kind)?, name: name.to_vec(), letters: letters.to_vec() });
+            }
             [b"h", label, ..] => self.rows.hard_off = Some(hard_off(label)?),
             [b"s", count, sum, ..] => self.stamp = Some(Stamp([count, b" ", sum].concat())),
             [b"y", standby, ..] => self.primary = standby == b"false",
@@ -168,6 +174,15 @@ fn class(letter: &[u8]) -> Option<Class> {
         b"o" => Class::Operator,
         b"r" => Class::Relation,
         b"t" => Class::Type,
+        _ => return None,
+    })
+}
+
+fn by(letter: &[u8]) -> Option<By> {
+    Some(match letter {
+        b"f" => By::Call,
+        b"r" => By::Use,
+        b"w" => By::Write,
         _ => return None,
     })
 }
@@ -205,6 +220,8 @@ mod tests {
         assert_eq!(answer.take(&row(&["o", "f", "1", "f", "su"])), Some(()));
         assert_eq!(answer.take(&row(&["e", "r", "2", "f", "1"])), Some(()));
         assert_eq!(answer.take(&row(&["h", "volatile_cast", "", "", ""])), Some(()));
+        assert_eq!(answer.take(&row(&["x", "f", "locks", "a", ""])), Some(()));
+        assert_eq!(answer.rows.hidden, [Trace { by: By::Call, name: b"locks".to_vec(), letters: b"a".to_vec() }]);
         let (one, uses) = (&answer.rows.objects[0], &answer.rows.edges[0]);
         assert!(one.suspect && one.unary && !one.builtin);
         assert_eq!((uses.from, uses.to), ((Class::Relation, 2), (Class::Function, 1)));
@@ -216,6 +233,7 @@ mod tests {
             &["e", "f", "1", "f", "x"],
             &["h", "another", "", "", ""],
             &["s", "3", "17"],
+            &["x", "o", "locks", "a", ""],
         ] {
             assert_eq!(answer.take(&row(wrong)), None, "{wrong:?}");
         }

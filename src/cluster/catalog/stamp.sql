@@ -25,5 +25,9 @@ FROM (
     UNION ALL
     SELECT 'g' || g.aggfnoid::pg_catalog.oid || ' ' || g.xmin FROM pg_catalog.pg_aggregate g WHERE g.aggfnoid >= 16384
     UNION ALL
+    SELECT 'w' || w.oid || ' ' || w.xmin FROM pg_catalog.pg_trigger w WHERE w.oid >= 16384 AND NOT w.tgisinternal
+    UNION ALL
+    SELECT 'd' || d.oid || ' ' || d.xmin FROM pg_catalog.pg_attrdef d WHERE d.oid >= 16384
+    UNION ALL
     SELECT 'm' || m.oid || ' ' || m.xmin FROM pg_catalog.pg_amproc m WHERE m.oid >= 16384
 ) AS r(row)

@@ -361,15 +361,6 @@ impl Conversation {
             self.to_client.folded();
         }
     }
-
-    /// A batch that PostgreSQL refused before it ran is judged again, in front of what came behind it.
-    fn replay(&mut self) -> Result<(), Stop> {
-        let batch = self.session.replayed();
-        match self.to_server.put_back(&batch) {
-            true => Ok(()),
-            false => Err(Error::new(Kind::Internal, Side::Proxy).because("no room to repeat a batch").into()),
-        }
-    }
 }
 
 /// As much of a frame as is there, if that is enough to judge it.

@@ -212,6 +212,15 @@ impl Conversation {
             false => Error::new(Kind::Internal, Side::Proxy).because("no room to repeat a batch").into(),
         }
     }
+
+    /// A batch that PostgreSQL refused before it ran is judged again, in front of what came behind it.
+    pub(super) fn replay(&mut self) -> Result<(), Stop> {
+        let batch = self.session.replayed();
+        match self.to_server.put_back(&batch) {
+            true => Ok(()),
+            false => Err(Error::new(Kind::Internal, Side::Proxy).because("no room to repeat a batch").into()),
+        }
+    }
 }
 
 /// A standby's error that the client will see: where the text is to blame, and it ran by itself, it runs on the primary

@@ -80,7 +80,8 @@ package: ## A Debian package with its service, in target/debian
 	@command -v cargo-deb >/dev/null || cargo install --locked cargo-deb
 	cargo build --release --bin pgweir
 	$(TARGET)/release/pgweir man >$(TARGET)/pgweir.1
-	cargo deb --no-build
+	@for shell in bash fish zsh; do $(TARGET)/release/pgweir completions $$shell >$(TARGET)/pgweir.$$shell; done
+	cargo deb --no-build --strip
 
 .PHONY: bench
 bench: ## pgweir beside HAProxy and PgBouncer, on this machine

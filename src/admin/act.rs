@@ -137,7 +137,10 @@ fn resume(house: &House, database: Option<&str>) -> Result<(), Error> {
     }
     let Some(name) = database else {
         return match house.backends.release_all() {
-            true => Ok(()),
+            true => {
+                house.entries.suspend(false);
+                Ok(())
+            }
             false => Err(state("pooler is not paused/suspended")),
         };
     };
@@ -148,8 +151,8 @@ fn resume(house: &House, database: Option<&str>) -> Result<(), Error> {
     }
 }
 
-/// Lends nothing, and waits for what is lent, up to suspend_timeout: then those who hold it are ended. It ends with its
-/// console.
+/// Lends nothing, and has those with a server hold still; waits until they do, up to suspend_timeout: then those who do
+/// not are ended. It ends with its console.
 async fn suspend(operator: &mut Operator) -> Result<(), Error> {
     let house = operator.house.clone();
     let backends = &house.backends;
@@ -161,14 +164,16 @@ async fn suspend(operator: &mut Operator) -> Result<(), Error> {
         return Err(state("already suspended/paused"));
     }
     operator.suspends = true;
+    house.entries.suspend(true);
     let limit = backends.ground().config.global.suspend_timeout;
     let began = Instant::now();
+    let straggles = |entry: &Entry| entry.is_straggling() && !at_console(entry);
     let suspended = until(operator, || {
-        let (lent, late) = (backends.standing(None).lent, limit.is_some_and(|limit| began.elapsed() >= limit));
-        if lent > 0 && late {
-            house.entries.condemn_where(Sentence::Suspend, |entry| entry.state() != State::Idle && !at_console(entry));
+        let left = house.entries.all().iter().any(|entry| straggles(entry));
+        if left && limit.is_some_and(|limit| began.elapsed() >= limit) {
+            house.entries.condemn_where(Sentence::Suspend, straggles);
         }
-        lent == 0 || backends.mode() != Mode::Suspended
+        !left || backends.mode() != Mode::Suspended
     });
     suspended.await.inspect_err(|error| undo(error, || _ = backends.release_all()))
 }

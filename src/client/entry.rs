@@ -99,6 +99,8 @@ pub struct Entry {
     cancelled: AtomicBool,
     /// Its client was told that this wait is a long one.
     noticed: AtomicBool,
+    /// A `suspended::Stillness`.
+    pub(super) stillness: AtomicU8,
     /// It keeps its server from its first transaction to its end.
     pub(super) in_session_mode: bool,
     /// The process's `Phase`, as far as this client must follow it, or a `sentence::Sentence` beyond it.
@@ -126,6 +128,7 @@ impl Entry {
             order: AtomicU8::new(Order::None as u8),
             cancelled: AtomicBool::new(false),
             noticed: AtomicBool::new(false),
+            stillness: AtomicU8::new(0),
             in_session_mode: false,
             phase: AtomicU8::new(Phase::Running as u8),
             waker: AtomicWaker::new(),

@@ -18,6 +18,7 @@ use super::timeouts::Timeouts;
 use crate::auth::scram::Verifier;
 use crate::auth::{Secret, hba, names};
 use crate::cluster::backends::{Backed, Backends, Ground};
+use crate::cluster::holds::Mode;
 use crate::config::{FailoverError, ListenFailover, Pinning};
 use crate::control::{Bell, Phase};
 use crate::error::{Error, Kind, Side};
@@ -156,7 +157,11 @@ impl House {
     pub fn tend(&self) {
         let ground = self.backends.ground();
         let global = &ground.config.global;
-        self.entries.tend(Round { notify: global.query_wait_notify, fast_close: global.server_fast_close });
+        self.entries.tend(Round {
+            notify: global.query_wait_notify,
+            fast_close: global.server_fast_close,
+            suspended: self.backends.mode() == Mode::Suspended,
+        });
         self.backends.tend();
     }
 

@@ -13,7 +13,7 @@ use crate::session::outbox::Outbox;
 use crate::session::{Frame, FromClient, Session};
 use crate::sql;
 use crate::wire::backend::TxStatus;
-use crate::wire::frame;
+use crate::wire::{frame, front};
 
 /// How a client's time without a server ends.
 #[derive(Debug)]
@@ -87,6 +87,17 @@ impl Conversation {
                 return Ok(Some(Idle::Quit));
             }
             self.to_server.swallow(header.len);
+        }
+    }
+
+    /// The head of the client's next frame, if the client may send it.
+    pub(super) fn next_header(&self) -> Result<Option<frame::Header>, Error> {
+        match frame::scan(self.to_server.unjudged(), self.limit) {
+            Ok(Some(header)) if self.refuses_query && header.tag == front::QUERY => {
+                Err(Error::new(Kind::SimpleQuery, Side::Client))
+            }
+            Ok(header) => Ok(header),
+            Err(malformed) => Err(Error::protocol(malformed.0)),
         }
     }
 

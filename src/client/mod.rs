@@ -30,6 +30,7 @@ pub mod sentence;
 pub mod shown;
 mod standby;
 pub mod survey;
+pub mod suspended;
 pub mod timeouts;
 mod transact;
 pub mod verdicts;

@@ -189,6 +189,9 @@ impl Conversation {
     }
 
     fn pull_from_server(&mut self, server: &mut Server, cx: &mut Context<'_>) -> Result<Pulled, Stop> {
+        if self.holds_still() {
+            return Ok(Pulled::Nothing);
+        }
         match self.to_client.poll_fill(&mut server.stream, cx) {
             Poll::Ready(Ok(Read::Bytes(n))) => {
                 self.traffic.sent += n as u64;
@@ -232,7 +235,7 @@ impl Conversation {
     }
 
     fn pull_from_client(&mut self, cx: &mut Context<'_>) -> Result<bool, Stop> {
-        if self.to_client.pending() > CLIENT_BACKLOG {
+        if self.to_client.pending() > CLIENT_BACKLOG || self.holds_still() {
             return Ok(false);
         }
         match self.to_server.poll_fill(&mut self.stream, cx) {
@@ -340,17 +343,6 @@ impl Conversation {
             }
         }
         Ok(())
-    }
-
-    /// The head of the client's next frame, if the client may send it.
-    pub(super) fn next_header(&self) -> Result<Option<frame::Header>, Error> {
-        match frame::scan(self.to_server.unjudged(), self.limit) {
-            Ok(Some(header)) if self.refuses_query && header.tag == front::QUERY => {
-                Err(Error::new(Kind::SimpleQuery, Side::Client))
-            }
-            Ok(header) => Ok(header),
-            Err(malformed) => Err(Error::protocol(malformed.0)),
-        }
     }
 
     fn flush_fakes(&mut self) {

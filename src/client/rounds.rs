@@ -13,11 +13,14 @@ pub struct Round {
     pub notify: Option<Duration>,
     /// `server_fast_close`.
     pub fast_close: bool,
+    /// Everything is suspended.
+    pub suspended: bool,
 }
 
 impl Entries {
     pub fn tend(&self, round: Round) {
         for entry in &self.map {
+            entry.suspend(round.suspended);
             if let Some(order) = entry.overdue().or_else(|| entry.asked_of(round)) {
                 entry.give(order);
             }

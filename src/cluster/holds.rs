@@ -55,7 +55,6 @@ pub type Leaving = Vec<(String, Weak<Pool<Server>>)>;
 pub struct Standing {
     /// Connections, those on their way included.
     pub open: usize,
-    pub lent: usize,
     /// Those that close when they come back.
     pub stale: usize,
 }
@@ -148,12 +147,11 @@ impl Backends {
         for pool in self.pools_of(database) {
             let census = pool.census();
             sum.open += census.open;
-            sum.lent += census.open.saturating_sub(census.idle + census.dialling);
             sum.stale += census.stale;
         }
         for pool in self.leaving(database) {
             let open = pool.census().open;
-            (sum.open, sum.lent, sum.stale) = (sum.open + open, sum.lent + open, sum.stale + open);
+            (sum.open, sum.stale) = (sum.open + open, sum.stale + open);
         }
         sum
     }

@@ -29,7 +29,8 @@ async fn pause_waits_for_transactions_and_closes_every_server(pg: Servers) {
     assert!(!paused.is_finished());
     busy.batch_execute("COMMIT").await.expect("the end");
     soon("PAUSE is done", paused).await.expect("no panic").expect("it is paused");
-    assert_eq!(proxy.servers(&direct).await, []);
+    // Closed by then; the server's process still has to end.
+    proxy.wait_for_servers(&direct, 0).await;
     let held = tokio::spawn(async move { value(&idle, "SELECT 3").await });
     tokio::time::sleep(MOMENT).await;
     assert!(!held.is_finished());
@@ -103,13 +104,41 @@ async fn suspend_keeps_servers_and_ends_with_its_console(pg: Servers) {
     assert_eq!(soon("it is released", held).await.expect("no panic"), before);
 }
 
+/// Within transactions, and while queries run: what comes is there after RESUME.
+async fn suspend_stops_where_everybody_stands(pg: Servers) {
+    let proxy = setup(&pg).global("suspend_timeout = 0").start().await;
+    let direct = pg.direct("test1").await;
+    let (mut idle, mut busy, mut late) =
+        (Wire::login(&proxy).await, Wire::login(&proxy).await, Wire::login(&proxy).await);
+    assert_eq!(idle.query("BEGIN").await, "C(BEGIN) Z(T)");
+    busy.send(&say::query("SELECT pg_sleep(2)")).await;
+    let running = || async { proxy.servers(&direct).await.iter().any(|row| row.state == "active") };
+    eventually("it runs", running).await;
+    let console = admin(&proxy).await;
+    soon("nobody is waited for", console.batch_execute("SUSPEND")).await.expect("SUSPEND");
+    for wire in [&mut idle, &mut late] {
+        wire.send(&say::query("SELECT 1")).await;
+    }
+    for wire in [&mut idle, &mut busy, &mut late] {
+        assert!(wire.is_silent().await);
+    }
+    assert_eq!(proxy.servers(&direct).await.len(), 2, "both are kept");
+    assert!(proxy.servers(&direct).await.iter().all(|row| row.query != "SELECT 1"), "nothing goes to a server");
+    console.batch_execute("RESUME").await.expect("RESUME");
+    assert_eq!(idle.ready().await, "T D(1) C(SELECT 1) Z(T)");
+    assert_eq!(busy.ready().await, "T D() C(SELECT 1) Z(I)");
+    assert_eq!(late.ready().await, "T D(1) C(SELECT 1) Z(I)");
+    assert_eq!(idle.query("COMMIT").await, "C(COMMIT) Z(I)");
+}
+
 async fn suspend_does_not_wait_for_ever(pg: Servers) {
     let proxy = setup(&pg).global("suspend_timeout = '300ms'").start().await;
-    let mut busy = Wire::login(&proxy).await;
-    assert_eq!(busy.query("BEGIN").await, "C(BEGIN) Z(T)");
+    let mut deaf = Wire::login(&proxy).await;
+    deaf.send(&say::query("SELECT repeat('x', 1000) FROM generate_series(1, 1000000)")).await;
+    tokio::time::sleep(MOMENT).await;
     let console = admin(&proxy).await;
-    console.batch_execute("SUSPEND").await.expect("the straggler is ended");
-    assert_eq!(busy.last_words().await, "FATAL 57P01 suspend_timeout");
+    soon("the straggler is ended", console.batch_execute("SUSPEND")).await.expect("SUSPEND");
+    proxy.wait_for_log("closing because: suspend_timeout").await;
     console.batch_execute("RESUME").await.expect("RESUME");
     assert_eq!(value(&proxy.app().await, "SELECT 1").await, "1");
 }
@@ -263,6 +292,7 @@ tests! {
         a_cancelled_pause_is_a_resume, a_pause_outlives_its_console, disable_refuses_new_clients_only,
         kill_client_ends_one, kill_ends_everybody_and_holds_the_database, pause_of_one_database_leaves_the_others,
         reconnect_changes_every_server_at_its_return, reload_and_set, signals_and_commands_are_one,
-        suspend_does_not_wait_for_ever, suspend_keeps_servers_and_ends_with_its_console, wait_close_after_a_reload,
+        suspend_does_not_wait_for_ever, suspend_keeps_servers_and_ends_with_its_console,
+        suspend_stops_where_everybody_stands, wait_close_after_a_reload,
     ]
 }

@@ -220,6 +220,14 @@ impl Entry {
         self.noticed.load(Ordering::Relaxed)
     }
 
+    /// The same, unless another order stands.
+    pub fn suggest(&self, order: Order) {
+        let free = Order::None as u8;
+        if self.order.compare_exchange(free, order as u8, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
+            self.waker.wake();
+        }
+    }
+
     /// The process drains or stops. It never goes back.
     pub fn enter_phase(&self, phase: Phase) {
         if self.phase.fetch_max(phase as u8, Ordering::AcqRel) < phase as u8 {
@@ -406,6 +414,17 @@ mod tests {
         e.give(Order::QueryTimeout);
         e.enter(State::Idle);
         assert_eq!(e.take_order(), Order::None);
+    }
+
+    #[test]
+    fn what_is_only_suggested_takes_no_orders_place() {
+        let e = entry(Timeouts::default());
+        e.enter(State::Waiting);
+        e.suggest(Order::WaitNotice);
+        assert_eq!(e.take_order(), Order::WaitNotice);
+        e.give(Order::CancelWait);
+        e.suggest(Order::WaitNotice);
+        assert_eq!((e.take_order(), e.take_order()), (Order::CancelWait, Order::None));
     }
 
     #[test]

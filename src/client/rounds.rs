@@ -21,8 +21,9 @@ impl Entries {
     pub fn tend(&self, round: Round) {
         for entry in &self.map {
             entry.suspend(round.suspended);
-            if let Some(order) = entry.overdue().or_else(|| entry.asked_of(round)) {
-                entry.give(order);
+            match entry.overdue() {
+                Some(order) => entry.give(order),
+                None => entry.asked_of(round).into_iter().for_each(|order| entry.suggest(order)),
             }
         }
     }

@@ -56,6 +56,8 @@ pub struct Statement<'a> {
     pub end: End,
     /// A statement may change the catalog: DDL, DO, CALL.
     pub catalog: bool,
+    /// A statement may name a prepared one ([`mentions`](super::mentions())).
+    pub names: bool,
 }
 
 impl Statement<'_> {
@@ -69,6 +71,7 @@ impl Statement<'_> {
         transaction: false,
         end: End::Open,
         catalog: false,
+        names: false,
     };
 
     /// It may leave these as well. DDL that names a function does not run it.
@@ -215,9 +218,14 @@ impl<'a> Scan<'a> {
             Verb::Other => self.name(token, Before::Other),
             Verb::Catalog => {
                 self.statement.catalog = true;
+                self.statement.names |= token.is_word(b"CREATE");
                 self.name(token, Before::Other);
             }
-            Verb::Cursor => self.place = Place::Cursor,
+            Verb::Cursor => {
+                self.place = Place::Cursor;
+                self.statement.names |= token.is_word(b"EXPLAIN");
+            }
+            Verb::Execute => self.statement.names = true,
             Verb::Insert => self.before = Before::Insert,
             Verb::Transaction => {
                 self.statement.transaction = true;
@@ -231,7 +239,10 @@ impl<'a> Scan<'a> {
                 self.taint(taint);
             }
             Verb::Prepare => self.prepare(rest),
-            Verb::Deallocate => self.alone(deallocate(rest), Some(Taint::Deallocate)),
+            Verb::Deallocate => {
+                self.statement.names = true;
+                self.alone(deallocate(rest), Some(Taint::Deallocate));
+            }
             Verb::Discard if setting::is_all(rest) => self.alone(Special::DiscardAll, None),
             Verb::Discard => {}
             Verb::Reset if setting::is_all(rest) => self.alone(Special::ResetAll, Some(Taint::Reset)),
@@ -251,7 +262,10 @@ impl<'a> Scan<'a> {
                 self.statement.transaction = true;
                 self.ends(End::Commits);
             }
-            _ => self.taint(Taint::Prepare),
+            _ => {
+                self.statement.names = true;
+                self.taint(Taint::Prepare);
+            }
         }
     }
 

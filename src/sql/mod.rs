@@ -4,6 +4,8 @@
 //! the tokens and says what the text may do to *session state*; `setting` is the part that reads SET and RESET, and
 //! `names` holds the words that matter.
 //!
+//! `mentions` finds where a text names a prepared statement.
+//!
 //! [`access`] says whether a text only reads, or opens or ends a transaction (`modes`): `query` and `copy` hold the
 //! rules, `syntax` the words of SQL's grammar, and [`catalog`] what one database says of names, with `per_node` for
 //! what is PostgreSQL's own.
@@ -24,6 +26,7 @@ mod ending;
 pub mod hidden;
 mod lasting;
 pub mod lexer;
+mod mentions;
 pub mod modes;
 mod names;
 mod per_node;
@@ -45,6 +48,7 @@ pub use ending::may_end_state;
 pub use hidden::Hidden;
 pub use lasting::{is_lasting, names_a_moment};
 pub use lexer::{Kind, Lexer, Lexical, Token};
+pub use mentions::{Mentions, mentions};
 pub use modes::{Isolation, Modes};
 pub use names::fold_identifier;
 pub use setting::Reported;

@@ -40,6 +40,7 @@ pub(super) enum Verb {
     Cursor,
     Deallocate,
     Discard,
+    Execute,
     /// INSERT or MERGE.
     Insert,
     Prepare,
@@ -74,7 +75,8 @@ impl Verb {
             (6, b'l') => (b"listen", Verb::Taint(Taint::Listen)),
             (7, b'd') if word.eq_ignore_ascii_case(b"declare") => return Verb::Cursor,
             (7, b'd') => (b"discard", Verb::Discard),
-            (7, b'e') => (b"explain", Verb::Cursor),
+            (7, b'e') if word.eq_ignore_ascii_case(b"explain") => return Verb::Cursor,
+            (7, b'e') => (b"execute", Verb::Execute),
             (7, b'p') => (b"prepare", Verb::Prepare),
             (7, b'r') => (b"release", Verb::Transaction),
             (8, b'r') => (b"rollback", Verb::Transaction),

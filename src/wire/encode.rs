@@ -1,5 +1,7 @@
 //! [pure] The few messages that we author, appended to a buffer that the caller owns.
 
+use std::borrow::Cow;
+
 use super::backend::TxStatus;
 use super::{back, front};
 use crate::error::Error;
@@ -205,6 +207,17 @@ fn fields(out: &mut Vec<u8>, severity: &[u8], sqlstate: &[u8], text: &[u8]) {
     out.push(0);
 }
 
+/// ErrorResponse with these fields.
+pub fn error_of<'a>(out: &mut Vec<u8>, fields: impl Iterator<Item = (u8, Cow<'a, [u8]>)>) {
+    message(out, back::ERROR, |out| {
+        for (kind, value) in fields {
+            out.push(kind);
+            cstr(out, &value);
+        }
+        out.push(0);
+    });
+}
+
 /// What PostgreSQL says of a prepared statement whose rows changed (`plancache.c`). Drivers know it by its routine.
 pub fn stale_plan(out: &mut Vec<u8>) {
     let fields: [(u8, &[u8]); 5] = [
@@ -298,16 +311,20 @@ pub fn execute(out: &mut Vec<u8>, portal: &[u8]) {
 }
 
 pub fn describe_statement(out: &mut Vec<u8>, name: &[u8]) {
-    named(out, front::DESCRIBE, name);
+    named(out, front::DESCRIBE, b'S', name);
 }
 
 pub fn close_statement(out: &mut Vec<u8>, name: &[u8]) {
-    named(out, front::CLOSE, name);
+    named(out, front::CLOSE, b'S', name);
 }
 
-fn named(out: &mut Vec<u8>, tag: u8, name: &[u8]) {
+pub fn close_portal(out: &mut Vec<u8>, name: &[u8]) {
+    named(out, front::CLOSE, b'P', name);
+}
+
+fn named(out: &mut Vec<u8>, tag: u8, kind: u8, name: &[u8]) {
     message(out, tag, |out| {
-        out.push(b'S');
+        out.push(kind);
         cstr(out, name);
     });
 }

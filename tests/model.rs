@@ -366,8 +366,9 @@ fn script(dice: &mut Dice, pipelines: bool) -> Vec<Line> {
     let mut lines = Vec::new();
     let mut unique = dice.roll();
     for _ in 0..1 + dice.below(8) {
-        match dice.below(10) {
+        match dice.below(12) {
             0..=2 => simple(dice, &mut unique, &mut lines),
+            10..=11 => by_sql(dice, &mut unique, &mut lines),
             3 => copy_in(dice, &mut lines),
             4..=6 => unnamed(dice, &mut lines),
             _ => batch(dice, &mut unique, &mut lines),
@@ -411,6 +412,38 @@ fn simple(dice: &mut Dice, unique: &mut u64, lines: &mut Vec<Line>) {
     push(lines, &format!("Query \"{text}\""));
     if alone {
         lines.push(Line::Wait);
+    }
+}
+
+/// Prepared statements by SQL, under the names that the protocol has too.
+fn by_sql(dice: &mut Dice, unique: &mut u64, lines: &mut Vec<Line>) {
+    *unique += 1;
+    let (name, other) = (dice.pick(NAMES), dice.pick(NAMES));
+    let body = match dice.below(4) {
+        0 => format!("insert {unique}"),
+        1 => "select d from mine".to_owned(),
+        _ => dice.pick(&["select a", "select three", "select b", "fail"]).to_owned(),
+    };
+    let prepare = format!("prepare {name} as {body}");
+    match dice.below(12) {
+        0..=2 => push(lines, &format!("Query \"{prepare}\"")),
+        3..=5 => push(lines, &format!("Query \"execute {name}\"")),
+        6 => push(lines, &format!("Query \"execute {name}; execute {other}\"")),
+        7 => push(lines, &format!("Query \"begin; execute {name}\"")),
+        8 => push(lines, &format!("Query \"{prepare}; execute {other}\"")),
+        9 => push(
+            lines,
+            &format!(
+                "Parse \"\" \"{prepare}\" (); Bind \"\" \"\" (); Execute \"\" 0; Bind \"\" {name} (); Execute \"\" 0; Sync"
+            ),
+        ),
+        10 => push(
+            lines,
+            &format!(
+                "Parse \"\" \"execute {name}\" (); Bind \"\" \"\" (); Describe P \"\"; Execute \"\" 2; Execute \"\" 0; Sync"
+            ),
+        ),
+        _ => push(lines, &format!("Parse {other} \"execute {name}\" (); Bind \"\" {other} (); Execute \"\" 0; Sync")),
     }
 }
 

@@ -5,13 +5,19 @@
 
 use std::sync::Arc;
 
+use super::by_name::ByName;
 use super::ledger::{Action, Kind, NO_SLOT, Owed};
+use super::moved::quoted;
 use super::outbox::Outbox;
 use super::rare::Rare;
-use super::statements_in::{DECOY, DECOY_ID, UNKNOWN};
+use super::reset::Resetting;
+use super::statements_in::{DECOY, DECOY_ID, EMPTY_PARSE, UNKNOWN};
+use super::teach::NO_PARAMETERS;
 use super::unnamed::Unnamed;
 use super::wishes::Change;
-use super::{Batch, Frame, FromClient, ServerState, Session, prepared};
+use super::{Batch, Frame, FromClient, FromServer, ServerState, Session, prepared};
+use crate::config::PoolMode;
+use crate::error::Error;
 use crate::sql::Assign;
 use crate::wire::{self, encode};
 
@@ -26,12 +32,16 @@ pub enum Effect {
     Wish(Change, &'static str),
     /// Settings that servers do not report.
     Set(Arc<[Assign]>),
+    /// SQL's PREPARE.
+    Prepare(Arc<ByName>),
+    /// An EXECUTE, or what holds one.
+    Execute(Arc<ByName>),
 }
 
 impl Effect {
     /// The command is ours to do: servers are given an empty query in its place.
     pub fn is_ours(&self) -> bool {
-        !matches!(self, Effect::DiscardAll | Effect::Set(_))
+        matches!(self, Effect::Deallocate(_) | Effect::DeallocateAll | Effect::Wish(..))
     }
 
     /// The CommandComplete of the command.
@@ -42,6 +52,8 @@ impl Effect {
             Effect::DiscardAll => "DISCARD ALL",
             Effect::Wish(_, tag) => tag,
             Effect::Set(_) => "SET",
+            Effect::Prepare(_) => "PREPARE",
+            Effect::Execute(_) => "EXECUTE",
         }
     }
 }
@@ -67,7 +79,7 @@ impl Session {
         let slots = match &effect {
             Effect::Deallocate(name) => self.statements.hide(name).into_iter().collect(),
             Effect::DeallocateAll | Effect::DiscardAll => self.statements.hide_all(),
-            Effect::Wish(..) | Effect::Set(_) => Vec::new(),
+            Effect::Execute(_) | Effect::Prepare(_) | Effect::Set(_) | Effect::Wish(..) => Vec::new(),
         };
         self.rare.begin(Begun { effect, slots });
     }
@@ -88,16 +100,72 @@ impl Session {
     }
 
     /// The head was refused: what it was to do here does not happen.
-    pub(super) fn undo(&mut self, head: &Owed) {
+    pub(super) fn undo(&mut self, head: &Owed, server: &mut ServerState) {
         match (head.action, head.kind) {
             (Action::Discard, _) => {
                 Session::undo_effect(&mut self.rare).into_iter().for_each(|slot| self.statements.restore(slot));
             }
             // An Execute's goes with its batch.
             (Action::Set, Kind::Query) => _ = self.rare.sets_mut().next(),
+            (Action::Spliced, Kind::Query) => return self.prepare_refused(head, server),
             _ => return,
         }
         self.ledger.forward_head();
+    }
+
+    pub(super) fn command_complete(
+        &mut self,
+        tag: &[u8],
+        head: &Owed,
+        server: &mut ServerState,
+        to_client: &mut Outbox<'_>,
+    ) {
+        self.copy_in = false;
+        if head.action == Action::Discard {
+            self.finish_effect();
+            self.ledger.forward_head();
+            server.parsed.forget_doubtful();
+            self.reset(server, to_client, true);
+            self.resetting = Resetting::ALL;
+            return;
+        }
+        if head.action == Action::Set {
+            return self.set(server);
+        }
+        if !matches!(head.action, Action::Forward | Action::Spliced) {
+            return;
+        }
+        self.note_end_tag(tag);
+        match tag {
+            b"DISCARD ALL" => {
+                server.parsed.clear();
+                self.statements.clear();
+                self.unnamed = Unnamed::None;
+                self.reset(server, to_client, true);
+                if self.mode != PoolMode::Session {
+                    self.resetting = Resetting::ALL;
+                }
+            }
+            // Only a client that has its server to itself can send it on (`own_effect`).
+            b"DEALLOCATE ALL" => {
+                server.parsed.clear();
+                self.statements.clear();
+            }
+            _ => {}
+        }
+    }
+
+    /// The answer to the empty query that stands for a DEALLOCATE, or a real one.
+    pub(super) fn empty_query(&mut self, head: &Owed, to_client: &mut Outbox<'_>) -> FromServer {
+        let effect = if head.action == Action::Tag { self.finish_effect() } else { None };
+        let Some(effect) = effect else {
+            return if head.kind == Kind::Execute { self.done() } else { self.unless_skipped() };
+        };
+        encode::command_complete(to_client.end(), effect.tag());
+        if head.kind == Kind::Execute {
+            self.ledger.pop();
+        }
+        FromServer::Swallow
     }
 
     /// What executing this portal does from now on.
@@ -121,16 +189,20 @@ impl Session {
         frame: &Frame<'_>,
         server: &mut ServerState,
         to_server: &mut Outbox<'_>,
-    ) -> FromClient {
+    ) -> Result<FromClient, Error> {
         self.batch = Batch::Open;
         self.copy_ends = 0;
         if self.execute_changed(frame, to_server) {
-            return FromClient::Replaced { taken: frame.header.len };
+            return Ok(FromClient::Replaced { taken: frame.header.len });
         }
         let portal = if self.rare.has_portals() { wire::cstr(frame.body).map(|(name, _)| name) } else { None };
-        match portal.and_then(|portal| self.rare.portal(portal)).cloned() {
+        Ok(match portal.and_then(|portal| self.rare.portal(portal)).cloned() {
             Some(Effect::Deallocate(name)) if self.statements.find(&name).is_none() => {
-                self.deallocate_there(&name, to_server);
+                self.command_there(b"DEALLOCATE ", &name, to_server);
+                FromClient::Replaced { taken: frame.header.len }
+            }
+            Some(Effect::Execute(by_name)) if self.is_outdated(&by_name) => {
+                self.command_there(b"EXECUTE ", by_name.name(), to_server);
                 FromClient::Replaced { taken: frame.header.len }
             }
             Some(Effect::DiscardAll) => {
@@ -141,28 +213,29 @@ impl Session {
                 self.send_sets(Kind::Execute, all);
                 FromClient::Forward
             }
-            Some(effect) => {
+            Some(effect) if effect.is_ours() => {
                 self.begin(effect);
                 self.ledger.push(Owed::new(Kind::Execute, Action::Tag));
                 FromClient::Forward
             }
-            None => {
-                let verdict = self.forward(Kind::Execute);
+            effect => {
+                self.ensure_target(effect.as_ref(), server, to_server);
+                let owed = match &effect {
+                    Some(Effect::Prepare(by_name)) => self.execute_prepare(by_name, server, to_server)?,
+                    effect => self.owed_for(Kind::Execute, effect.as_ref()),
+                };
+                self.ledger.push(owed);
                 self.ledger.last_ends(self.batch_end.unwrap_or_default());
-                verdict
+                FromClient::Forward
             }
-        }
+        })
     }
 
-    /// A prepared DEALLOCATE of no name of ours: the server itself says that there is none, or forgets what SQL's own
-    /// PREPARE made.
-    fn deallocate_there(&mut self, name: &[u8], to_server: &mut Outbox<'_>) {
+    /// A prepared DEALLOCATE of no name of ours, or an EXECUTE of one that went since it was bound: the server itself says
+    /// that there is none, or does it to one of its own (`moved`).
+    fn command_there(&mut self, verb: &[u8], name: &[u8], to_server: &mut Outbox<'_>) {
         let name = if name.starts_with(prepared::PREFIX.as_bytes()) { UNKNOWN } else { name };
-        let mut text = b"DEALLOCATE \"".to_vec();
-        for &byte in name {
-            text.extend(std::iter::repeat_n(byte, if byte == b'"' { 2 } else { 1 }));
-        }
-        text.extend(b"\"\0\0\0");
+        let text = [verb, &quoted(name), EMPTY_PARSE].concat();
         let out = to_server.end();
         encode::close_statement(out, DECOY);
         encode::parse(out, DECOY, &text);
@@ -175,6 +248,3 @@ impl Session {
         self.forward(Kind::Execute);
     }
 }
-
-/// The end of a Bind: no formats, no values, no result formats.
-const NO_PARAMETERS: [u8; 6] = [0; 6];

@@ -29,6 +29,7 @@ impl Session {
             return Ok(FromClient::Wait);
         }
         self.record(&frame);
+        server.parsed.release();
         let (kept, pin) = (self.earlier.len(), self.pin);
         let verdict = self.judge(frame, server, to_server)?;
         if self.earlier.len() > kept {
@@ -70,12 +71,12 @@ impl Session {
         to_server: &mut Outbox<'_>,
     ) -> Result<FromClient, Error> {
         match frame.header.tag {
-            front::QUERY => Ok(self.query(&frame, server, to_server)),
+            front::QUERY => self.query(&frame, server, to_server),
             front::PARSE => self.parse(&frame, server, to_server),
             front::BIND => self.bind(&frame, server, to_server),
             front::DESCRIBE => Ok(self.describe(&frame, server, to_server)),
             front::CLOSE => Ok(self.close(&frame)),
-            front::EXECUTE => Ok(self.execute(&frame, server, to_server)),
+            front::EXECUTE => self.execute(&frame, server, to_server),
             front::FUNCTION_CALL => Ok(self.forward(Kind::Function)),
             front::FLUSH => Ok(FromClient::Forward),
             tag => known(tag).map(|()| FromClient::Swallow),
@@ -132,28 +133,35 @@ impl Session {
         FromClient::Forward
     }
 
-    fn query(&mut self, frame: &Frame<'_>, server: &mut ServerState, to_server: &mut Outbox<'_>) -> FromClient {
+    fn query(
+        &mut self,
+        frame: &Frame<'_>,
+        server: &mut ServerState,
+        to_server: &mut Outbox<'_>,
+    ) -> Result<FromClient, Error> {
         // A simple query destroys the unnamed statement and portal (PROTOCOL 7).
         self.replace_unnamed(Unnamed::None);
         self.set_portal_effect(b"", None);
         self.copy_ends = 0;
         if self.mode == PoolMode::Session {
-            return self.forward(Kind::Query);
+            return Ok(self.forward(Kind::Query));
         }
         if !frame.whole() {
+            self.move_for_large(frame.body, to_server);
             self.pin_for(Pin::LargeQuery);
-            return self.forward(Kind::Query);
+            return Ok(self.forward(Kind::Query));
         }
-        let Some(text) = frontend::query(frame.body) else { return self.forward(Kind::Query) };
+        let Some(text) = frontend::query(frame.body) else { return Ok(self.forward(Kind::Query)) };
         let statement = self.classified(text);
         self.note_catalog(statement.catalog);
         self.note_ending(text);
+        let instead = FromClient::Replaced { taken: frame.header.len };
         let effect = match self.own_effect(&statement, text) {
             Some(Wished::Effect(effect)) => Some(effect),
-            Some(Wished::Refused(instead)) => {
-                encode::query(to_server.end(), &instead);
+            Some(Wished::Refused(instead_text)) => {
+                encode::query(to_server.end(), &instead_text);
                 self.ledger.push(Owed::new(Kind::Query, Action::Forward));
-                return FromClient::Replaced { taken: frame.header.len };
+                return Ok(instead);
             }
             None => None,
         };
@@ -161,20 +169,23 @@ impl Session {
             encode::query(to_server.end(), b"");
             self.begin(effect);
             self.ledger.push(Owed::new(Kind::Query, Action::Tag));
-            return FromClient::Replaced { taken: frame.header.len };
+            return Ok(instead);
         }
         if statement.special == Special::DiscardAll && self.tracking {
-            return self.discard(Kind::Query, server);
+            return Ok(self.discard(Kind::Query, server));
         }
         if let Some(all) = self.assigns(&statement, text) {
             self.send_sets(Kind::Query, all);
-            return FromClient::Forward;
+            return Ok(FromClient::Forward);
+        }
+        if statement.names && self.tracking && self.query_by_name(&statement, text, server, to_server)? {
+            return Ok(instead);
         }
         let end = statement.end;
         self.note_taint(&statement, text, server, to_server);
         let verdict = self.forward(Kind::Query);
         self.ledger.last_ends(end);
-        verdict
+        Ok(verdict)
     }
 
     /// What a statement's text may do to session state, or read of it. `currval` and `lastval` read what another
@@ -196,7 +207,7 @@ impl Session {
     }
 
     /// A statement that changes session state pins; one that leads settings back is followed instead where it can be.
-    fn note_taint(
+    pub(super) fn note_taint(
         &mut self,
         statement: &sql::Statement<'_>,
         text: &[u8],

@@ -49,15 +49,15 @@ impl Session {
 
     /// A DataRow or CopyData may pass without a look: the head of the ledger is one that yields rows to the client.
     pub fn rows_pass(&self) -> bool {
-        self.ledger
-            .head()
-            .is_some_and(|owed| owed.action == Action::Forward && matches!(owed.kind, Kind::Query | Kind::Execute))
-            && !self.replay.can()
+        self.ledger.head().is_some_and(|owed| {
+            let seen = matches!(owed.action, Action::Forward | Action::Spliced);
+            seen && matches!(owed.kind, Kind::Query | Kind::Execute)
+        }) && !self.replay.can()
     }
 
-    fn unless_skipped(&self) -> FromServer {
+    pub(super) fn unless_skipped(&self) -> FromServer {
         match self.ledger.head() {
-            Some(owed) if matches!(owed.action, Action::Ask | Action::Listen | Action::Skip) => FromServer::Swallow,
+            Some(owed) if owed.is_unseen() || owed.action == Action::Ask => FromServer::Swallow,
             _ => FromServer::Forward,
         }
     }
@@ -109,6 +109,9 @@ impl Session {
                 Ok(self.unless_skipped())
             }
             (back::COMMAND_COMPLETE, Query | Execute) => {
+                if head.statement != 0 {
+                    server.parsed.answered(head.statement);
+                }
                 self.command_complete(backend::command_tag(frame.body), &head, server, to_client);
                 Ok(if head.kind == Execute { self.done() } else { self.unless_skipped() })
             }
@@ -131,61 +134,22 @@ impl Session {
     }
 
     /// The head is answered.
-    fn done(&mut self) -> FromServer {
+    pub(super) fn done(&mut self) -> FromServer {
         let verdict = self.unless_skipped();
         if let Some(owed) = self.ledger.pop() {
-            self.replaced(&owed);
+            self.answered(&owed);
         }
         verdict
     }
 
-    fn command_complete(&mut self, tag: &[u8], head: &Owed, server: &mut ServerState, to_client: &mut Outbox<'_>) {
-        self.copy_in = false;
-        if head.action == Action::Discard {
-            self.finish_effect();
-            self.ledger.forward_head();
-            server.parsed.forget_doubtful();
-            self.reset(server, to_client, true);
-            self.resetting = Resetting::ALL;
-            return;
-        }
-        if head.action == Action::Set {
-            return self.set(server);
-        }
-        if head.action != Action::Forward {
-            return;
-        }
-        self.note_end_tag(tag);
-        match tag {
-            b"DISCARD ALL" => {
-                server.parsed.clear();
-                self.statements.clear();
-                self.unnamed = Unnamed::None;
-                self.reset(server, to_client, true);
-                if self.mode != PoolMode::Session {
-                    self.resetting = Resetting::ALL;
-                }
-            }
-            // Only a client that has its server to itself can send it on (`own_effect`).
-            b"DEALLOCATE ALL" => {
-                server.parsed.clear();
-                self.statements.clear();
-            }
+    /// What was kept for an entry is not needed any more.
+    fn answered(&mut self, owed: &Owed) {
+        self.replaced(owed);
+        match owed.action {
+            Action::Spliced => _ = self.rare.next_splice(),
+            Action::Move => self.statements.forget(owed.slot),
             _ => {}
         }
-    }
-
-    /// The answer to the empty query that stands for a DEALLOCATE, or a real one.
-    fn empty_query(&mut self, head: &Owed, to_client: &mut Outbox<'_>) -> FromServer {
-        let effect = if head.action == Action::Tag { self.finish_effect() } else { None };
-        let Some(effect) = effect else {
-            return if head.kind == Kind::Execute { self.done() } else { self.unless_skipped() };
-        };
-        encode::command_complete(to_client.end(), effect.tag());
-        if head.kind == Kind::Execute {
-            self.ledger.pop();
-        }
-        FromServer::Swallow
     }
 
     /// PROTOCOL 14: reported settings follow the client; a standby's recovery is nobody's business.
@@ -248,9 +212,13 @@ impl Session {
             }
             self.replay.refused();
             self.drop_parameters();
-            self.void_batch(server);
+            self.doubt(&head, server);
+            if head.kind == Kind::Query {
+                self.rare.next_splice();
+            } else {
+                self.void_batch(server);
+            }
             self.ledger.skip_head();
-            server.parsed.doubt(head.statement);
             return Ok(FromServer::Swallow);
         }
         match head.action {
@@ -263,21 +231,32 @@ impl Session {
         self.flush_fakes(to_client);
         self.release_parameters(to_client);
         self.tell_of_pin(to_client);
-        self.undo(&head);
+        self.undo(&head, server);
         if head.swallowed > 0 && !ended_by_client(frame, &head) {
             self.strays = self.strays.saturating_add(head.swallowed);
             self.pin_for(Pin::CopyFailed);
         }
+        if is_stale(frame, &head) {
+            self.doubt(&head, server);
+        }
         let reworded = self.reworded(frame.body, &head);
         if !head.ends_with_ready() {
-            if is_stale(frame, &head) {
-                server.parsed.doubt(head.statement);
-            }
             self.void_batch(server);
+            if self.is_untold(frame, &head) {
+                return Ok(FromServer::Swallow);
+            }
         }
         let Some(reworded) = reworded else { return Ok(FromServer::Forward) };
         to_client.end().extend(reworded);
         Ok(FromServer::Swallow)
+    }
+
+    /// What the head speaks of is learnt anew before its next use.
+    fn doubt(&self, head: &Owed, server: &mut ServerState) {
+        server.parsed.doubt(head.statement);
+        if let Some(splice) = self.rare.splice().filter(|_| head.action == Action::Spliced) {
+            splice.uses.iter().for_each(|statement| server.parsed.doubt(*statement));
+        }
     }
 
     fn ready(
@@ -297,7 +276,10 @@ impl Session {
         if self.ddl == Ddl::Running && status == TxStatus::Idle && self.ledger.is_empty() {
             self.ddl = Ddl::Ended;
         }
-        self.replaced(&head);
+        self.answered(&head);
+        if head.kind == Kind::Query {
+            self.rare.take_refusal();
+        }
         if (head.kind, status) == (Kind::Sync, TxStatus::Idle)
             && let Some(portals) = self.statements.portals()
         {
@@ -346,7 +328,7 @@ fn ended_by_client(frame: &Frame<'_>, head: &Owed) -> bool {
 }
 
 pub(super) fn is_unnamed_parse(owed: &Owed) -> bool {
-    let ours = matches!(owed.action, Action::Forward | Action::Refuse | Action::Skip);
+    let ours = matches!(owed.action, Action::Forward | Action::Refuse | Action::Skip | Action::Spliced);
     owed.kind == Kind::Parse && owed.statement == 0 && ours
 }
 

@@ -41,10 +41,14 @@ pub enum Action {
     Listen,
     /// It stands for a statement that would pin: its error becomes ours, with the entry's reason.
     Refuse,
+    /// It moves a statement of the client's to a server that stays: nobody sees the answer, be it an error.
+    Move,
     /// It goes to the client with the client's own statement name in an error's text.
     Rename,
     /// We sent the message: nobody sees its answer.
     Skip,
+    /// It goes to the client, whose text names prepared statements by its own names (`splice`).
+    Spliced,
     /// It stands for one whose rows are not what the client was told: its error becomes PostgreSQL's own for that.
     Stale,
     /// It is an empty query in place of DEALLOCATE: EmptyQueryResponse becomes that command's tag.
@@ -101,6 +105,11 @@ impl Owed {
         self.statement = statement;
         self.slot = slot;
         self
+    }
+
+    /// Whether the client knows nothing of it.
+    pub fn is_unseen(&self) -> bool {
+        matches!(self.action, Action::Listen | Action::Move | Action::Skip)
     }
 
     /// Whether a ReadyForQuery ends it.
@@ -233,7 +242,7 @@ impl Ledger {
 
     /// Whether the client itself awaits nothing: what is owed answers messages of ours.
     pub fn owes_client_nothing(&self) -> bool {
-        self.owed.iter().all(|owed| matches!(owed.action, Action::Listen | Action::Skip))
+        self.owed.iter().all(Owed::is_unseen)
     }
 
     pub fn len(&self) -> usize {

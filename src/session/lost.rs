@@ -47,6 +47,7 @@ impl Session {
     pub fn lose(&mut self, reads: bool, to_client: &mut Outbox<'_>) -> Option<ErrorKind> {
         let begun = self.status != TxStatus::Idle;
         let owed: Vec<Owed> = std::iter::from_fn(|| self.ledger.pop()).filter(|owed| !is_ours(owed)).collect();
+        self.forget_unanswered(&owed);
         let outcome = outcome(&owed, begun, reads);
         let after = if begun && outcome == Outcome::Undone { TxStatus::Failed } else { TxStatus::Idle };
         let mut told = false;
@@ -74,6 +75,17 @@ impl Session {
         outcome.kind().filter(|_| was_told)
     }
 
+    /// What was to be prepared or closed, and is not known to be, is not.
+    fn forget_unanswered(&mut self, owed: &[Owed]) {
+        for owed in owed {
+            match owed.kind {
+                Kind::Execute | Kind::Parse | Kind::Query => self.statements.forget(owed.slot),
+                Kind::Close => self.statements.restore(owed.slot),
+                _ => {}
+            }
+        }
+    }
+
     fn forget_server(&mut self) {
         self.status = TxStatus::Idle;
         (self.copy_in, self.copy_ends) = (false, 0);
@@ -82,7 +94,7 @@ impl Session {
         while let Some(begun) = self.rare.next_begun() {
             begun.hidden().iter().for_each(|slot| self.statements.restore(*slot));
         }
-        self.rare.forget_renames();
+        self.rare.forget_names();
         self.forget_sets();
         self.absent = None;
     }
@@ -90,7 +102,7 @@ impl Session {
 
 /// Nobody waits for its answer but we.
 fn is_ours(owed: &Owed) -> bool {
-    matches!(owed.action, Action::Ask | Action::Listen | Action::Skip)
+    owed.is_unseen() || owed.action == Action::Ask
 }
 
 /// What came of the messages that are owed an answer.

@@ -42,11 +42,10 @@ impl Pin {
                 "Send values as parameters, or with COPY: a text of up to 64 kB is read."
             }
             Pin::Statement(Taint::AdvisoryLock) => "Use pg_advisory_xact_lock, which ends with its transaction.",
-            Pin::Statement(Taint::Currval | Taint::Deallocate | Taint::Reset) => "Send it as a statement of its own.",
-            Pin::Statement(Taint::HoldCursor) => "Declare the cursor without HOLD, inside a transaction.",
-            Pin::Statement(Taint::Prepare) => {
-                "Prepare by the protocol, as drivers do: such statements follow their client."
+            Pin::Statement(Taint::Currval | Taint::Deallocate | Taint::Prepare | Taint::Reset) => {
+                "Send it as a statement of its own."
             }
+            Pin::Statement(Taint::HoldCursor) => "Declare the cursor without HOLD, inside a transaction.",
             Pin::Statement(Taint::Set | Taint::SetConfig | Taint::Role) => {
                 "Use SET LOCAL, or set_config with is_local, inside a transaction; or SET it alone, to a plain value."
             }

@@ -7,6 +7,7 @@
 //! Absence: what shows only afterwards (a COPY that failed in front of its Sync, a SET that a savepoint may have taken
 //! back, a stray notification) pins whatever `pinning` says. A client whose server is pinned already is refused nothing.
 
+use super::by_name::left_by_target;
 use super::ledger::{Action, Kind, NO_SLOT, Owed};
 use super::outbox::Outbox;
 use super::pin::Pin;
@@ -98,12 +99,13 @@ impl Session {
         if followed || server.is_some_and(resets) {
             return None;
         }
-        strongest(left_by(&statement))
+        strongest(self.left_by_name(&statement, text).unwrap_or_else(|| left_by(&statement)))
     }
 
     fn pin_of_bound(&self, name: &[u8]) -> Option<Pin> {
-        let named = || self.statements.find(name).map(|(_, statement)| statement.taints);
-        let taints = if name.is_empty() { Some(self.rare.unnamed_taints()) } else { named() };
+        let named = || self.statements.find(name).map(|(_, of)| of.taints.with(left_by_target(of.effect.as_ref())));
+        let unnamed = || self.rare.unnamed_taints().with(left_by_target(self.rare.unnamed()));
+        let taints = if name.is_empty() { Some(unnamed()) } else { named() };
         taints.and_then(strongest)
     }
 

@@ -20,7 +20,12 @@ use crate::wire::startup::Replication;
 const TOLD: [(Taint, &str); 5] = [
     (Taint::Listen, "NOT EXISTS (SELECT FROM pg_catalog.pg_listening_channels())"),
     (Taint::HoldCursor, "NOT EXISTS (SELECT FROM pg_catalog.pg_cursors WHERE is_holdable)"),
-    (Taint::Prepare, "NOT EXISTS (SELECT FROM pg_catalog.pg_prepared_statements WHERE from_sql)"),
+    // Ours are everybody's.
+    (
+        Taint::Prepare,
+        "NOT EXISTS (SELECT FROM pg_catalog.pg_prepared_statements \
+         WHERE pg_catalog.left(name, 7) OPERATOR(pg_catalog.<>) 'pgweir_')",
+    ),
     (
         Taint::AdvisoryLock,
         "NOT EXISTS (SELECT FROM pg_catalog.pg_locks WHERE locktype OPERATOR(pg_catalog.=) 'advisory' \
@@ -52,12 +57,17 @@ const RESET: Taints = Taints::of(&[Taint::Reset, Taint::Set, Taint::SetConfig]);
 /// What DISCARD ALL ends.
 const DISCARDED: Taints = CAN_BE_TOLD.with(RESET).with(Taints::of(&[Taint::Role]));
 
+/// What may have prepared statements unseen.
+const NAMING: Taints = Taints::of(&[Taint::Call, Taint::Do, Taint::Prepare, Taint::Unreadable]);
+
 /// Why the server stays, beyond the first reason.
 #[derive(Debug, Default)]
 pub struct Pins {
     taints: Taints,
     /// There is a reason that nothing ends.
     lasting: bool,
+    /// A text went unread.
+    unread: bool,
     /// What pins may have ended since the server was last asked.
     doubt: bool,
     /// The server's answer: nothing is left.
@@ -95,6 +105,11 @@ impl Pins {
         self.channels.as_deref()
     }
 
+    /// Whether the server may have prepared statements under names of the client's own.
+    pub fn may_hold_names(&self) -> bool {
+        self.unread || NAMING.iter().any(|taint| self.taints.contains(taint))
+    }
+
     fn is_over(&self) -> bool {
         !self.lasting && self.taints.is_empty()
     }
@@ -125,6 +140,7 @@ impl Session {
             pins.news.pinned = Some(pin);
         }
         pins.doubt();
+        pins.unread |= pin == Pin::LargeQuery;
         match pin {
             Pin::Statement(taint) => pins.taints = pins.taints.with(Taints::of(&[taint])),
             Pin::CopyFailed | Pin::LargeParse | Pin::LargeQuery | Pin::Notified | Pin::Replication(_) => {
@@ -226,7 +242,8 @@ mod tests {
         assert_eq!(
             pins.question(),
             "SELECT true AND NOT EXISTS (SELECT FROM pg_catalog.pg_listening_channels()) \
-             AND NOT EXISTS (SELECT FROM pg_catalog.pg_prepared_statements WHERE from_sql)"
+             AND NOT EXISTS (SELECT FROM pg_catalog.pg_prepared_statements \
+             WHERE pg_catalog.left(name, 7) OPERATOR(pg_catalog.<>) 'pgweir_')"
                 .to_owned()
                 + CHANNELS
         );

@@ -24,13 +24,13 @@ pub const CLIENT_BYTES: usize = 64 << 20;
 pub const PREFIX: &str = "pgweir_";
 
 /// A statement that servers may share.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub struct Statement {
     /// Never 0.
     pub id: u64,
     /// Its name on servers.
     pub name: Box<[u8]>,
-    /// Text, NUL and parameter types, as in Parse.
+    /// Text, NUL and parameter types, as in Parse. Of SQL's PREPARE: its text without the name, and NUL.
     pub rest: Box<[u8]>,
     pub taints: Taints,
     /// Executing it may change the catalog.
@@ -78,7 +78,7 @@ struct Slot {
 impl Statements {
     pub fn find(&self, name: &[u8]) -> Option<(u32, &Arc<Statement>)> {
         let table = self.0.as_ref()?;
-        let slot = *table.names.get(name)?;
+        let slot = *table.names.get(key(name))?;
         let statement = &table.slots.get(slot as usize)?.as_ref()?.statement;
         Some((slot, statement))
     }
@@ -104,9 +104,18 @@ impl Statements {
             table.slots.push(None);
             (table.slots.len() - 1) as u32
         });
-        table.slots[slot as usize] = Some(Slot { name: name.into(), statement, told: None });
-        table.names.insert(name.into(), slot);
+        table.slots[slot as usize] = Some(Slot { name: key(name).into(), statement, told: None });
+        table.names.insert(key(name).into(), slot);
         slot
+    }
+
+    /// The name in this slot means another statement from now on.
+    pub fn swap(&mut self, slot: u32, statement: Arc<Statement>) {
+        let Some(table) = &mut self.0 else { return };
+        if let Some(slot) = table.slots.get_mut(slot as usize).and_then(Option::as_mut) {
+            table.bytes = table.bytes + statement.rest.len() - slot.statement.rest.len();
+            (slot.statement, slot.told) = (statement, None);
+        }
     }
 
     /// What the client was told of the rows of the statement in this slot.
@@ -146,7 +155,7 @@ impl Statements {
 
     /// A Close of a name: it is free at once; the slot stays until `forget` or `restore`.
     pub fn hide(&mut self, name: &[u8]) -> Option<u32> {
-        self.0.as_mut()?.names.remove(name)
+        self.0.as_mut()?.names.remove(key(name))
     }
 
     /// The Parse of this slot failed or was voided, or the Close of this slot was answered.
@@ -179,6 +188,11 @@ impl Statements {
     }
 }
 
+/// PostgreSQL compares no more of a name.
+fn key(name: &[u8]) -> &[u8] {
+    name.get(..63).unwrap_or(name)
+}
+
 fn told(slots: &[Option<Slot>], slot: u32, statement: u64) -> Option<Shape> {
     let slot = slots.get(slot as usize)?.as_ref()?;
     if slot.statement.id == statement { slot.told } else { None }
@@ -194,6 +208,8 @@ pub struct Parsed {
     known: HashMap<u64, Known, RandomState>,
     /// Rises with each use.
     clock: u64,
+    /// What was used since this time is not forgotten.
+    floor: u64,
     limit: usize,
 }
 
@@ -240,7 +256,17 @@ pub struct Before {
 
 impl Parsed {
     pub fn new(limit: usize) -> Parsed {
-        Parsed { known: HashMap::default(), clock: 0, limit: limit.max(1) }
+        Parsed { known: HashMap::default(), clock: 0, floor: u64::MAX, limit: limit.max(1) }
+    }
+
+    /// What is used from now on is needed at the same time, up to `release`.
+    pub fn hold(&mut self) {
+        self.floor = self.clock;
+    }
+
+    /// The next message needs what it uses, and no more.
+    pub fn release(&mut self) {
+        self.floor = u64::MAX;
     }
 
     /// Whether a message of this batch finds it on the server; counts as a use.
@@ -357,8 +383,9 @@ impl Parsed {
     /// Takes out the one that was used longest ago. Linear in the set (at most max_prepared_statements), and only when
     /// a full set learns.
     fn evict(&mut self, batch: u32) -> Option<Arc<Statement>> {
-        let there = self.known.values_mut().filter(|known| known.presence != Presence::Absent);
-        let oldest = there.min_by_key(|known| known.used)?;
+        let floor = self.floor;
+        let free = |known: &&mut Known| known.presence != Presence::Absent && known.used <= floor;
+        let oldest = self.known.values_mut().filter(free).min_by_key(|known| known.used)?;
         oldest.presence = Presence::Absent;
         oldest.pending += 1;
         oldest.batch = batch;

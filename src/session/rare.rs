@@ -7,6 +7,7 @@ use super::effects::Begun;
 use super::pins::Pins;
 use super::prepared::Effect;
 use super::sets::Sets;
+use super::splice::Splice;
 use crate::sql::{Hidden, Taints};
 
 /// Empty for nearly all clients, nearly always.
@@ -17,6 +18,8 @@ pub struct Rare(Option<Box<Parts>>);
 struct Parts {
     begun: VecDeque<Begun>,
     renames: VecDeque<Box<[u8]>>,
+    splices: VecDeque<Arc<Splice>>,
+    refusal: Option<Box<[u8]>>,
     portals: Vec<(Box<[u8]>, Effect)>,
     unnamed: Option<Effect>,
     unnamed_taints: Taints,
@@ -49,9 +52,34 @@ impl Rare {
         self.0.as_ref()?.renames.front().map(|name| &**name)
     }
 
-    pub fn forget_renames(&mut self) {
+    /// The names in the text of an `Action::Spliced` entry in the ledger.
+    pub fn begin_splice(&mut self, splice: Arc<Splice>) {
+        self.0.get_or_insert_default().splices.push_back(splice);
+    }
+
+    pub fn next_splice(&mut self) -> Option<Arc<Splice>> {
+        self.0.as_mut()?.splices.pop_front()
+    }
+
+    pub fn splice(&self) -> Option<&Arc<Splice>> {
+        self.0.as_ref()?.splices.front()
+    }
+
+    /// What was to be taught for the next Query failed: the body of the error.
+    pub fn keep_refusal(&mut self, error: &[u8]) {
+        self.0.get_or_insert_default().refusal = Some(error.into());
+    }
+
+    pub fn take_refusal(&mut self) -> Option<Box<[u8]>> {
+        self.0.as_mut()?.refusal.take()
+    }
+
+    /// The ledger is empty: a server was lost.
+    pub fn forget_names(&mut self) {
         if let Some(parts) = &mut self.0 {
             parts.renames.clear();
+            parts.splices.clear();
+            parts.refusal = None;
         }
     }
 

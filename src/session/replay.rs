@@ -7,7 +7,7 @@
 //! Of a named statement only a batch that asks what its rows are, before its first Execute, is kept: who learned that at an earlier Describe
 //! (asyncpg, JDBC) would read the new rows by the old description. PostgreSQL's error makes it ask again.
 
-use super::ledger::{Kind, Owed};
+use super::ledger::{Action, Kind, Owed};
 use super::sharing::is_of_parse;
 use super::{Frame, Session};
 use crate::wire::{backend, front};
@@ -147,5 +147,9 @@ pub(super) fn is_stale(frame: &Frame<'_>, head: &Owed) -> bool {
 }
 
 fn speaks_of_shared(head: &Owed) -> bool {
-    matches!(head.kind, Kind::Bind | Kind::DescribeStatement) && head.statement != 0
+    match head.action {
+        // An EXECUTE.
+        Action::Spliced => matches!(head.kind, Kind::Execute | Kind::Query) && head.statement == 0,
+        _ => matches!(head.kind, Kind::Bind | Kind::DescribeStatement) && head.statement != 0,
+    }
 }

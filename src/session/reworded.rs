@@ -11,6 +11,9 @@ impl Session {
         if let Some(refusal) = self.refused(error, head) {
             return Some(refusal);
         }
+        if let Some(own) = self.in_own_names(error, head) {
+            return Some(own);
+        }
         let mut message = Vec::new();
         if self.is_of_changed_rows(error, head) {
             encode::stale_plan(&mut message);

@@ -17,7 +17,7 @@ use crate::error::{Error, Kind as ErrorKind, Side};
 use crate::sql::{self, End, Special, Taint, Taints};
 use crate::wire::backend::TxStatus;
 use crate::wire::frontend::{self, Named};
-use crate::wire::{self, encode, front};
+use crate::wire::{encode, front};
 
 impl Session {
     pub(super) fn parse(
@@ -47,6 +47,9 @@ impl Session {
             encode::parse(to_server.end(), DECOY, view.rest);
             return Ok(FromClient::Replaced { taken: frame.header.len });
         }
+        if self.is_rooted() {
+            self.ask_for_name(view.name, to_server);
+        }
         if !self.statements.has_room(view.rest.len()) {
             return Err(Error::new(ErrorKind::PreparedTooMany, Side::Client));
         }
@@ -60,13 +63,15 @@ impl Session {
             }
             return Ok(FromClient::Swallow);
         }
-        self.teach(&statement, server, to_server, Owed::new(Kind::Parse, Action::Forward).of(statement.id, slot));
+        let owed = self.owed_for(Kind::Parse, statement.effect.as_ref()).of(statement.id, slot);
+        self.teach(&statement, server, to_server, owed);
         Ok(FromClient::Replaced { taken: frame.header.len })
     }
 
     /// Names of ours, however the client's statement is called, and the pins that come with its text.
     fn statement(&mut self, text: &[u8], rest: &[u8], to_server: &mut Outbox<'_>) -> Arc<Statement> {
         let verdict = self.classified(text);
+        let by_name = self.parse_by_name(&verdict, text, rest);
         let effect = match &verdict.special {
             // A failed transaction refuses it like anything else.
             _ if self.status == TxStatus::Failed => None,
@@ -85,7 +90,11 @@ impl Session {
             _ if effect.is_none() => self.assigns(&verdict, text).map(Effect::Set),
             _ => effect,
         };
-        let ours = instead.is_some() || matches!(effect, Some(Effect::Wish(..) | Effect::Set(_)));
+        let (effect, rest) = match &by_name {
+            Some((effect, sent)) => (Some(effect.clone()), &sent[..]),
+            None => (effect, rest),
+        };
+        let ours = instead.is_some() || matches!(effect, Some(Effect::Wish(..) | Effect::Set(_) | Effect::Prepare(_)));
         let taints = match verdict.special {
             Special::ResetAll => Taints::of(&[Taint::Reset]),
             _ if ours => Taints::NONE,
@@ -110,63 +119,13 @@ impl Session {
         self.intern.shared(rest, &self.parse_scope(), &mut make)
     }
 
-    /// Sends the Parse of a shared statement, closing another first where the server's set is full.
-    pub(super) fn teach(
-        &mut self,
-        statement: &Arc<Statement>,
-        server: &mut ServerState,
-        to_server: &mut Outbox<'_>,
-        owed: Owed,
-    ) {
-        self.make_way(statement, server, to_server);
-        self.prepares.server_parses += 1;
-        encode::parse(to_server.end(), &statement.name, &statement.rest);
-        self.ledger.push(owed);
-    }
-
-    /// The server's set takes a statement in: what must be closed for it is closed.
-    fn make_way(&mut self, statement: &Arc<Statement>, server: &mut ServerState, to_server: &mut Outbox<'_>) {
-        let before = server.parsed.learn(statement, self.ledger.batch());
-        let own = before.close_first.then(|| Arc::clone(statement));
-        for old in before.evicted.into_iter().chain(own) {
-            encode::close_statement(to_server.end(), &old.name);
-            self.ledger.push(Owed::new(Kind::Close, Action::Skip).of(old.id, NO_SLOT));
-        }
-    }
-
-    /// The server must know the statement before a message that uses it.
-    fn ensure(&mut self, statement: &Arc<Statement>, server: &mut ServerState, to_server: &mut Outbox<'_>) {
-        if !server.parsed.touch(statement.id, self.ledger.batch()) {
-            self.teach_silently(statement, server, to_server);
-        }
-    }
-
-    /// With a Parse of ours.
-    pub(super) fn teach_silently(
-        &mut self,
-        statement: &Arc<Statement>,
-        server: &mut ServerState,
-        to_server: &mut Outbox<'_>,
-    ) {
-        self.teach(statement, server, to_server, Owed::new(Kind::Parse, Action::Skip).of(statement.id, NO_SLOT));
-    }
-
-    /// A name twice: the Parse itself goes out under a name that is taken for certain, so that the server judges its text
-    /// as PostgreSQL does, in a failed transaction too, and then refuses it; the error is given the client's name.
-    fn duplicate_parse(&mut self, name: &[u8], to_server: &mut Outbox<'_>) {
-        encode::close_statement(to_server.end(), DECOY);
-        self.ledger.push(Owed::new(Kind::Close, Action::Skip).of(DECOY_ID, NO_SLOT));
-        encode::parse(to_server.end(), DECOY, EMPTY_PARSE);
-        self.ledger.push(Owed::new(Kind::Parse, Action::Skip).of(DECOY_ID, NO_SLOT));
-        self.rare.rename(name);
-        self.ledger.push(Owed::new(Kind::Parse, Action::Rename));
-    }
-
     fn unnamed_parse(&mut self, view: &frontend::Parse<'_>, to_server: &mut Outbox<'_>, len: usize) -> FromClient {
         let verdict = self.classified(view.text);
         let ours = if view.name.is_empty() { self.own_effect(&verdict, view.text) } else { None };
         let sets = if view.name.is_empty() && ours.is_none() { self.assigns(&verdict, view.text) } else { None };
-        if ours.is_none() && sets.is_none() {
+        let by_name = if view.name.is_empty() { self.parse_by_name(&verdict, view.text, view.rest) } else { None };
+        let prepares = matches!(by_name, Some((Effect::Prepare(_), _)));
+        if ours.is_none() && sets.is_none() && !prepares {
             self.tainted(verdict.taints, to_server);
         }
         self.note_ending(view.text);
@@ -179,10 +138,15 @@ impl Session {
             return self.forward(Kind::Parse);
         }
         self.large_unbound = false;
+        let left = if sets.is_some() || prepares { Taints::NONE } else { pins::left_by(&verdict) };
+        if let Some(by_name) = by_name {
+            let verdict = self.unnamed_by_name(by_name, len, to_server);
+            self.rare.set_unnamed_taints(left);
+            return verdict;
+        }
         self.replace_unnamed(Unnamed::Known(OnServer::Sent(self.ledger.batch())));
         self.unnamed_rest.clear();
         self.rare.set_unnamed(None);
-        let left = if sets.is_some() { Taints::NONE } else { pins::left_by(&verdict) };
         match ours {
             Some(Wished::Effect(effect)) => self.rare.set_unnamed(Some(effect)),
             Some(Wished::Refused(text)) => self.unnamed_rest.extend_from_slice(&text),
@@ -272,20 +236,21 @@ impl Session {
             self.note_end(self.unnamed_end);
             self.large_unbound = false;
             self.pin_for_all(self.rare.unnamed_taints());
-            self.set_portal_effect(names.portal, self.rare.unnamed().cloned());
+            let effect = self.rare.unnamed().cloned();
+            self.uses_target(effect.as_ref(), to_server);
+            self.ensure_target(effect.as_ref(), server, to_server);
+            self.set_portal_effect(names.portal, effect);
             return Ok(self.forward(Kind::Bind));
         }
         let Some((slot, statement)) = self.statements.find(names.statement).map(|(slot, s)| (slot, Arc::clone(s)))
         else {
             return Ok(self.bind_unknown(&names, frame, to_server));
         };
-        self.prepares.binds += 1;
-        self.tainted(statement.taints, to_server);
-        if let Some((text, _)) = wire::cstr(&statement.rest) {
-            self.note_ending(text);
-        }
-        self.note_catalog(statement.catalog);
+        let statement = self.renew(slot, statement);
+        self.uses(&statement, to_server);
         self.note_end(statement.end);
+        self.uses_target(statement.effect.as_ref(), to_server);
+        self.ensure_target(statement.effect.as_ref(), server, to_server);
         self.set_portal_effect(names.portal, statement.effect.clone());
         self.ensure_rows(names.portal, slot, &statement, server, to_server);
         let rest = frame.header.len - 5 - names.taken;
@@ -333,11 +298,15 @@ impl Session {
                 return verdict;
             }
             self.recall_unnamed(to_server);
+            let effect = self.rare.unnamed().cloned();
+            self.ensure_target(effect.as_ref(), server, to_server);
             return self.forward(Kind::DescribeStatement);
         }
         let known = self.statements.find(name).map(|(slot, s)| (slot, Arc::clone(s)));
+        let known = known.map(|(slot, statement)| (slot, self.renew(slot, statement)));
         let (sent, owed) = match &known {
             Some((slot, statement)) => {
+                self.ensure_target(statement.effect.as_ref(), server, to_server);
                 self.ensure(statement, server, to_server);
                 self.describes_slot(*slot);
                 (&*statement.name, Owed::new(Kind::DescribeStatement, Action::Forward).of(statement.id, *slot))
@@ -364,7 +333,8 @@ impl Session {
             self.replace_unnamed(Unnamed::None);
             return self.forward(Kind::Close);
         }
-        if !self.tracking {
+        let of_server = self.is_rooted() && self.statements.find(name).is_none();
+        if !self.tracking || (of_server && !name.starts_with(prepared::PREFIX.as_bytes())) {
             return self.forward(Kind::Close);
         }
         // Closing a name that does not exist is no error (PROTOCOL 8).
@@ -379,7 +349,7 @@ impl Session {
 }
 
 /// An empty query without parameters, as a Parse has it behind its name.
-const EMPTY_PARSE: &[u8] = b"\0\0\0";
+pub(super) const EMPTY_PARSE: &[u8] = b"\0\0\0";
 
 /// A name that no server has: ids begin at 1.
 pub(super) const UNKNOWN: &[u8] = b"pgweir_0";

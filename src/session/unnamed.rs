@@ -107,6 +107,7 @@ impl Session {
 
     /// A batch that uses an unnamed statement of an earlier one: this server may not have it (PROTOCOL 7).
     pub(super) fn recall_unnamed(&mut self, to_server: &mut Outbox<'_>) {
+        self.renew_unnamed();
         if matches!(self.unnamed, Unnamed::None) && self.strange_unnamed {
             self.strange_unnamed = false;
             encode::close_statement(to_server.end(), b"");

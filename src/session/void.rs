@@ -27,7 +27,16 @@ impl Session {
                 (replaced, _) => replaced,
             };
             refused = false;
+            if owed.action == Action::Spliced {
+                rare.next_splice();
+            }
             match (owed.kind, owed.action) {
+                (Kind::Execute | Kind::Parse, Action::Move) => closes.push(owed.slot),
+                (Kind::Bind | Kind::Close, Action::Move) => {}
+                (Kind::Execute | Kind::Query, Action::Skip | Action::Spliced) if owed.statement != 0 => {
+                    statements.forget(owed.slot);
+                    server.parsed.voided(owed.statement, owed.batch);
+                }
                 (Kind::Parse, Action::Rename) => {
                     rare.next_rename();
                 }

@@ -396,6 +396,17 @@ def sqls_own_prepare():
                 with raises(errors.InvalidSqlStatementName):
                     other.execute("EXECUTE own (5)")
             assert value(c, "EXECUTE own (5)") == 15
+        # One namespace with the driver's, on any server.
+        same_everywhere(c, lambda: suite.equal(value(c, "EXECUTE own (%s)" % 7), 21))
+        pg = c.pgconn
+        assert pg.exec_prepared(b"own", [b"4"]).get_value(0, 0) == b"12"
+        pg.prepare(b"driver", b"SELECT $1::int * 5")
+        same_everywhere(c, lambda: suite.equal(value(c, "EXECUTE driver (2)"), 10))
+        with raises(errors.DuplicatePreparedStatement):
+            c.execute("PREPARE driver AS SELECT 1")
+        c.execute("DEALLOCATE driver")
+        with raises(errors.InvalidSqlStatementName):
+            c.execute("EXECUTE driver (2)")
         c.execute("DEALLOCATE own")
         with raises(errors.InvalidSqlStatementName):
             c.execute("EXECUTE own (5)")

@@ -36,7 +36,7 @@ impl Dice {
 const NAMES: &[&str] = &["a", "b", "c"];
 const PORTALS: &[&str] = &["", "", "", "p"];
 
-/// Statements for either protocol. `q` is SQL's own prepared statement, never the protocol's.
+/// Statements for either protocol.
 const TEXTS: &[&str] = &[
     "",
     "SELECT 1",
@@ -101,9 +101,8 @@ const PINNING: &[&str] = &[
     "SELECT count(*) FROM diff_temp",
     "DROP TABLE IF EXISTS diff_temp",
     "DISCARD TEMP",
-    "PREPARE q AS SELECT 'q'",
-    "EXECUTE q",
-    "DEALLOCATE q",
+    "PREPARE q AS SELECT 'q'; SELECT 1",
+    "DEALLOCATE q; PREPARE q AS SELECT 'other q'",
     "SELECT pg_advisory_lock_shared(7)",
     "SELECT pg_advisory_unlock_shared(7)",
     "SELECT pg_advisory_unlock_all()",
@@ -117,26 +116,70 @@ const PINNING: &[&str] = &[
     "SET standard_conforming_strings = off",
 ];
 
+/// Prepared statements by SQL. What `q` and `r` are is theirs and the protocol's; an EXECUTE of any other name may be of a
+/// command that is followed, and is not found then.
+const BY_SQL: &[&str] = &[
+    "PREPARE q AS SELECT 'q'",
+    "PREPARE q (int) AS SELECT $1 + 1",
+    "PREPARE r AS SELECT * FROM diff_table ORDER BY 1 LIMIT 2",
+    "PREPARE r AS INSERT INTO diff_table VALUES (6) RETURNING n",
+    "PREPARE r AS SELECT no_such_column",
+    "PREPARE r AS SELEC",
+    "EXECUTE q",
+    "EXECUTE q(7)",
+    "EXECUTE q(no_such_column)",
+    "EXPLAIN (COSTS OFF) EXECUTE q",
+    "EXECUTE r",
+    "EXECUTE r",
+    "EXECUTE nobody",
+];
+
+/// Those of the protocol that SQL executes.
+const PLAIN: &[&str] = &["SELECT 'plain'", "SELECT $1::int + 2", "SELECT generate_series(1, 3)", "SELECT 1/0"];
+
 /// By the simple protocol only. In the extended one a named DEALLOCATE is never refused, and what comes
 /// behind DISCARD ALL in its batch is refused under shared names.
-const SIMPLE: &[&str] = &["DEALLOCATE ALL", "DEALLOCATE a", "DEALLOCATE b", "DEALLOCATE q", "DISCARD ALL"];
+const SIMPLE: &[&str] = &[
+    "DEALLOCATE ALL",
+    "DEALLOCATE a",
+    "DEALLOCATE b",
+    "DEALLOCATE q",
+    "DEALLOCATE q",
+    "DEALLOCATE r",
+    "DISCARD ALL",
+    "BEGIN; EXECUTE q; EXECUTE r",
+    "EXECUTE r; EXECUTE q(1)",
+];
 
 const PARAMETRIC: &[&str] = &["SELECT $1::int + 1", "SELECT $1::text || $1::text", "SELECT 10 / $1::int"];
 
 fn text(dice: &mut Dice) -> &'static str {
     match dice.below(12) {
         0 => dice.one_of(PINNING),
+        1 | 2 => dice.one_of(BY_SQL),
         _ => dice.one_of(TEXTS),
     }
+}
+
+/// A text, unless it names a prepared statement.
+fn without_names(text: &str) -> &str {
+    if ["PREPARE", "EXECUTE"].iter().any(|word| text.contains(word)) { "" } else { text }
 }
 
 fn extended(dice: &mut Dice) -> Vec<u8> {
     let name = dice.one_of(NAMES);
     let portal = dice.one_of(PORTALS);
-    match dice.below(10) {
+    match dice.below(13) {
+        10 => say::parse(dice.one_of(&["q", "r"]), dice.one_of(PLAIN)),
+        11 => {
+            let name = dice.one_of(&["q", "r"]);
+            [say::bind(portal, name, if dice.below(2) == 0 { &[] } else { &["7"] }), say::execute(portal, 0)].concat()
+        }
+        12 => say::close(b'S', dice.one_of(&["q", "r"])),
         0 => [say::parse("", text(dice)), say::bind("", "", &[]), say::execute("", 0)].concat(),
         9 => [say::parse("", dice.one_of(PARAMETRIC)), say::describe(b'S', ""), say::bind(portal, "", &["7"])].concat(),
-        1 => say::parse(name, text(dice)),
+        // Known to differ: PostgreSQL describes a named EXECUTE as it was at its Parse, whatever it executes by now.
+        1 => say::parse(name, without_names(text(dice))),
         2 => say::parse(name, dice.one_of(PARAMETRIC)),
         3 => say::bind(portal, name, if dice.below(2) == 0 { &[] } else { &["7"] }),
         4 => say::execute(portal, u32::try_from(dice.below(3)).expect("few")),
@@ -174,7 +217,8 @@ fn turn(dice: &mut Dice, failed: bool) -> (Vec<u8>, usize) {
         7 => {
             // Batches that do not lean on one another: what a refused one taught is not known before its answer.
             let batches = 2 + dice.below(3);
-            let one = |_| [say::run(text(dice)), say::run(text(dice)), say::sync()].concat();
+            let mut run = || say::run(without_names(text(dice)));
+            let one = |_| [run(), run(), say::sync()].concat();
             ((0..batches).map(one).collect::<Vec<_>>().concat(), batches)
         }
         10 | 11 => (repeated(dice), 1),

@@ -11,6 +11,7 @@ mod drill;
 
 mod auth;
 mod badinput;
+mod by_sql;
 mod cancel;
 mod catalog;
 mod console;

@@ -38,7 +38,7 @@ async fn what_would_pin_is_refused(pg: Servers) {
         "LISTEN mine",
         "CREATE TEMP TABLE mine (n int)",
         "SELECT pg_advisory_lock(7800)",
-        "PREPARE mine AS SELECT 1",
+        "PREPARE mine AS SELECT 1; SELECT 1",
         "DO 'BEGIN END'",
         "SELECT 1; LISTEN mine",
         "BEGIN; CREATE TEMP TABLE mine (n int) ON COMMIT DROP; COMMIT",

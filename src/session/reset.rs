@@ -62,7 +62,11 @@ impl Session {
     /// RESET ALL or DISCARD ALL went through: the server is as after login, the client as after its startup packet.
     /// A server reports only what changes for itself: the client is told of the rest. `all`: DISCARD ALL.
     pub(super) fn reset(&mut self, server: &mut ServerState, to_client: &mut Outbox<'_>, all: bool) {
-        server.known = Arc::clone(&server.base);
+        // RESET ALL leaves the role as it is (GUC_NO_RESET_ALL).
+        let kept =
+            |default: &Arc<Settings>, now: &Settings| if all { Arc::clone(default) } else { default.in_role_of(now) };
+        server.known = kept(&server.base, &server.known);
+        let wanted = kept(&self.startup, &self.wanted);
         self.pins_discarded(all);
         if self.mode != PoolMode::Session {
             for (name, value) in self.startup.iter() {
@@ -71,7 +75,7 @@ impl Session {
                 }
             }
         }
-        self.wanted = Arc::clone(&self.startup);
+        self.wanted = wanted;
         self.wishes = self.startup_wishes;
         self.note_settings();
     }

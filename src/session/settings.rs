@@ -127,6 +127,16 @@ impl Settings {
         all
     }
 
+    /// This, with the role that `other` has.
+    pub fn in_role_of(self: &Arc<Settings>, other: &Settings) -> Arc<Settings> {
+        if self.get(ROLE) == other.get(ROLE) {
+            return Arc::clone(self);
+        }
+        let mut all = Settings::clone(self);
+        all.put(ROLE, other.get(ROLE));
+        Arc::new(all)
+    }
+
     /// The bytes that make two equal texts different statements.
     pub fn parse_scope(&self) -> Vec<u8> {
         let mut scope = Vec::new();

@@ -137,7 +137,33 @@ async fn a_setting_that_is_refused_runs_nothing(pg: Servers) {
     direct.batch_execute(&format!("DROP TABLE {table}")).await.expect("it goes");
 }
 
+/// RESET ALL leads back settings, not who the client is.
+async fn a_role_outlasts_reset_all(pg: Servers) {
+    let direct = pg.direct("test1").await;
+    direct.batch_execute("GRANT pg_monitor TO app").await.expect("a role to change to");
+    let proxy = Proxy::of_size(&pg, 1).await;
+    let (one, other) = (proxy.app().await, proxy.app().await);
+    let user = "SELECT current_user";
+    for (sql, left) in [
+        ("RESET ALL", "pg_monitor"),
+        ("SELECT 1; RESET ALL", "pg_monitor"),
+        ("BEGIN; RESET ALL; COMMIT; RESET ALL", "pg_monitor"),
+        ("DISCARD ALL", "app"),
+    ] {
+        one.batch_execute("SET ROLE pg_monitor").await.expect("a role");
+        one.batch_execute(sql).await.expect(sql);
+        // What RESET pins for is over by now.
+        one.batch_execute("RESET ALL").await.expect("once more");
+        assert_eq!(value(&one, user).await, left, "{sql}");
+        assert_eq!(value(&other, user).await, "app", "{sql}");
+        assert_eq!(value(&one, user).await, left, "{sql}");
+        one.batch_execute("DISCARD ALL").await.expect("nothing is left");
+    }
+}
+
 tests! {
     on both: [sets_follow_their_client, sets_end_as_their_transaction_ends],
-    on 15: [a_savepoint_that_is_rolled_back_to_pins, a_setting_that_is_refused_runs_nothing]
+    on 15: [
+        a_role_outlasts_reset_all, a_savepoint_that_is_rolled_back_to_pins, a_setting_that_is_refused_runs_nothing,
+    ]
 }

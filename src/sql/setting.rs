@@ -56,9 +56,13 @@ fn session(mut rest: Lexer<'_>, reported: Reported) -> Option<Taint> {
     special_form(first, rest, reported)
 }
 
-/// After SET LOCAL: it ends with the transaction, but a table that is made meanwhile under `'pg_temp'` does not.
+/// After SET LOCAL: it ends with the transaction, but a table that is made meanwhile under `'pg_temp'` does not. Before
+/// 15.9 and its kin another session user does not give the role back either (CVE-2024-10978).
 fn local(mut rest: Lexer<'_>) -> Option<Taint> {
     let name = rest.next()?;
+    if name.is_word(b"SESSION") || inner(name).eq_ignore_ascii_case(b"session_authorization") {
+        return Some(Taint::Role);
+    }
     (is_path(name) && !plain_path(rest)).then_some(Taint::TempTable)
 }
 

@@ -137,6 +137,44 @@ const BY_SQL: &[&str] = &[
 /// Those of the protocol that SQL executes.
 const PLAIN: &[&str] = &["SELECT 'plain'", "SELECT $1::int + 2", "SELECT generate_series(1, 3)", "SELECT 1/0"];
 
+/// Who the client is, and what it may do then.
+const ROLES: &[&str] = &[
+    "SET ROLE diff_one",
+    "SET ROLE diff_one",
+    "SET ROLE diff_two",
+    "SET SESSION ROLE 'diff_two'",
+    "SET role = diff_one",
+    "SET LOCAL ROLE diff_two",
+    "SET ROLE NONE",
+    "SET ROLE diff_nobody",
+    "SET ROLE postgres",
+    "RESET ROLE",
+    "SET role TO DEFAULT",
+    "SELECT set_config('role', 'diff_two', false)",
+    "SHOW role",
+    "SELECT current_user, session_user",
+    "SELECT current_user, session_user",
+    "SELECT n FROM diff_secret",
+    "SELECT n FROM diff_secret",
+    "INSERT INTO diff_secret VALUES (7)",
+    "SELECT has_table_privilege('diff_secret', 'SELECT')",
+    "RESET ALL",
+    "RESET SESSION AUTHORIZATION",
+];
+
+/// Those that a superuser's rights are needed for; they pin.
+const AUTHORIZATIONS: &[&str] = &[
+    "SET SESSION AUTHORIZATION diff_one",
+    "SET SESSION AUTHORIZATION diff_two",
+    "SET LOCAL SESSION AUTHORIZATION diff_two",
+    "SET SESSION AUTHORIZATION DEFAULT",
+    "RESET SESSION AUTHORIZATION",
+    "SET session_authorization TO diff_one",
+    "DISCARD TEMP",
+    "SHOW session_authorization",
+    "SHOW is_superuser",
+];
+
 /// By the simple protocol only. In the extended one a named DEALLOCATE is never refused, and what comes
 /// behind DISCARD ALL in its batch is refused under shared names.
 const SIMPLE: &[&str] = &[
@@ -154,9 +192,11 @@ const SIMPLE: &[&str] = &[
 const PARAMETRIC: &[&str] = &["SELECT $1::int + 1", "SELECT $1::text || $1::text", "SELECT 10 / $1::int"];
 
 fn text(dice: &mut Dice) -> &'static str {
-    match dice.below(12) {
+    match dice.below(17) {
         0 => dice.one_of(PINNING),
         1 | 2 => dice.one_of(BY_SQL),
+        3 | 4 => dice.one_of(ROLES),
+        5 if dice.below(2) == 0 => dice.one_of(AUTHORIZATIONS),
         _ => dice.one_of(TEXTS),
     }
 }
@@ -243,8 +283,6 @@ impl Side {
         let mut side = Side { wire, parameters: BTreeMap::new(), failed: false };
         let greeting = std::mem::take(&mut side.wire.greeting);
         greeting.iter().filter(|frame| frame.tag == b'S').for_each(|frame| side.note(frame));
-        // The two users have different names.
-        side.parameters.remove("session_authorization");
         side
     }
 
@@ -285,16 +323,12 @@ fn seen(frame: &Frame) -> String {
     }
 }
 
-async fn converse(proxy: &Proxy, pg: &Servers, seed: u64) {
-    let parameters = [("user", "app"), ("database", "test1"), ("application_name", "diff start")];
+async fn converse(proxy: &Proxy, pg: &Servers, user: &str, seed: u64) {
+    let parameters = [("user", user), ("database", "test1"), ("application_name", "diff start")];
     let mut pairs = Vec::new();
     for _ in 0..CLIENTS {
         let through = Wire::login_with(proxy, say::V3_0, &parameters).await;
-        let mut straight = Wire::open(pg.primary).await;
-        let own = [("user", "trust_user"), ("database", "test1"), ("application_name", "diff start")];
-        straight.send(&say::startup(say::V3_0, &own)).await;
-        straight.greet().await;
-        assert_eq!(straight.query("SET ROLE app").await, "C(SET) Z(I)");
+        let straight = Wire::login_direct(pg.primary, &pg.password, &parameters).await;
         pairs.push((Side::new(through), Side::new(straight)));
     }
     let mut dice = Dice::new(seed);
@@ -309,25 +343,40 @@ async fn converse(proxy: &Proxy, pg: &Servers, seed: u64) {
         told[client].push(shown);
         let expected = straight.answers(count).await;
         let got = through.answers(count).await;
-        let of = format!("seed {seed}, step {step}, client {client} said {:#?}", told[client]);
+        let of = format!("{user}, seed {seed}, step {step}, client {client} said {:#?}", told[client]);
         assert_eq!(got, expected, "{of}");
         assert_eq!(through.parameters, straight.parameters, "{of}");
     }
 }
 
+/// A superuser, two roles, and tables that not all of them may read.
+fn ground(password: &str) -> String {
+    let roles = ["diff_one", "diff_two", "diff_super"].map(|name| {
+        format!(
+            "DO $$ BEGIN CREATE ROLE {name}; EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL; END $$;\n"
+        )
+    });
+    format!(
+        "{}ALTER ROLE diff_super SUPERUSER LOGIN PASSWORD '{password}'; GRANT diff_one, diff_two TO app;
+         CREATE TABLE IF NOT EXISTS diff_table (n int); GRANT ALL ON diff_table TO app, diff_one;
+         CREATE TABLE IF NOT EXISTS diff_secret (n int); GRANT SELECT ON diff_secret TO diff_one;",
+        roles.concat()
+    )
+}
+
 async fn nobody_can_tell(pg: Servers) {
     let direct = pg.direct("test1").await;
-    let sql = "CREATE TABLE IF NOT EXISTS diff_table (n int); GRANT ALL ON diff_table TO app; GRANT app TO trust_user";
-    direct.batch_execute(sql).await.expect("a table");
-    for first in [1_u64, 1_000] {
+    direct.batch_execute(&ground(&pg.password)).await.expect("tables and roles");
+    for (first, user) in [(1_u64, "app"), (1_000, "app"), (2_000, "diff_super")] {
         // Three servers for three clients: each of them may hold one, and they trade places.
-        let size = if first == 1 { "" } else { "\nmax_prepared_statements = 2" };
+        let size = if first == 1_000 { "\nmax_prepared_statements = 2" } else { "" };
         // What RESET leads back to is the server's own login, so that it has to be the same.
         let setup = Setup::new(&pg).database("test1", "application_name = 'diff start'");
+        let setup = setup.users(&format!("\"app\" \"{0}\"\n\"diff_super\" \"{0}\"\n", pg.password));
         let proxy = setup.global(&format!("default_pool_size = 3\nshare_unnamed_after = 2{size}")).start().await;
         let seeds = std::env::var("PGWEIR_TEST_SEEDS").ok().and_then(|seeds| seeds.parse().ok()).unwrap_or(40);
         for seed in first..first + seeds {
-            converse(&proxy, &pg, seed).await;
+            converse(&proxy, &pg, user, seed).await;
         }
     }
 }

@@ -25,7 +25,10 @@ impl Session {
         to_client: &mut Outbox<'_>,
     ) -> Result<FromClient, Error> {
         let tag = frame.header.tag;
-        if tag == front::EXECUTE && self.must_wait(&frame, to_server) {
+        if tag != front::TERMINATE {
+            self.realign(server, to_server);
+        }
+        if self.holds_client() || tag == front::EXECUTE && self.must_wait(&frame, to_server) {
             return Ok(FromClient::Wait);
         }
         self.record(&frame);

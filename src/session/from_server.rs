@@ -179,6 +179,8 @@ impl Session {
         let news = self.wanted.get(name) != Some(value);
         if news {
             self.settings_changed(name, value, server);
+        } else if server.known.get(name) != Some(value) {
+            server.told(name, value);
         }
         Ok(if aligning && !news { FromServer::Swallow } else { FromServer::Forward })
     }

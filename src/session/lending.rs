@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::ledger::{Action, Kind, Owed};
 use super::outbox::Outbox;
+use super::reset::Resetting;
 use super::unnamed::{OnServer, Unnamed};
 use super::{ServerState, Session, settings};
 use crate::config::PoolMode;
@@ -37,10 +38,22 @@ impl Session {
         server.known = Arc::clone(&self.wanted);
     }
 
+    /// A RESET has led a server that stays to its own default, not to what the client's startup packet said: it is told in
+    /// front of the client's next message, within the transaction, if there is one, whose end concerns both alike.
+    pub(super) fn realign(&mut self, server: &mut ServerState, to_server: &mut Outbox<'_>) {
+        let stays = self.pin.is_some() || self.status == TxStatus::InBlock;
+        let settled = self.quiet() && self.status != TxStatus::Failed && self.mode != PoolMode::Session;
+        if stays && settled && !Arc::ptr_eq(&self.wanted, &server.known) {
+            self.align(server, to_server);
+        }
+    }
+
     /// While settings that no server took before are on their way, nothing else may be sent; nor between the error
-    /// of a batch and its repetition, nor before a Describe of ours is answered on which the next message depends.
+    /// of a batch and its repetition, nor before a Describe of ours is answered on which the next message depends, or a
+    /// RESET behind which the server is to be told something.
     pub fn holds_client(&self) -> bool {
-        !self.verified && !self.ledger.is_empty() || self.replay.is_refused() || self.waits && self.ledger.asks()
+        let unsure = !self.verified || self.resetting != Resetting::NOTHING;
+        unsure && !self.ledger.is_empty() || self.replay.is_refused() || self.waits && self.ledger.asks()
     }
 
     /// The server goes, settled or not: what the next one must be told again.

@@ -1,7 +1,8 @@
 //! [pure] RESET and DISCARD ALL: back to what the client's startup packet said, which servers do not know.
 //!
-//! A server leads back to its own login; the client is told, and its next server given, the startup packet's values
-//! (PROTOCOL 23). This is followed where nothing stands around it that could be rolled back or answered out of turn.
+//! A server leads back to its own login; the client is told the startup packet's values, and given them by its next server, or
+//! by this one in front of its next message (PROTOCOL 23). All settings are followed where nothing stands around the RESET
+//! that could be rolled back, one where its server says what a rollback makes of it.
 
 use std::sync::Arc;
 
@@ -33,17 +34,17 @@ impl Resetting {
 }
 
 impl Session {
-    /// A Query that resets settings and nothing else, alone in autocommit; Nothing if it is none that can be followed.
+    /// A Query that resets settings and nothing else, alone; Nothing if it is none that can be followed.
     pub(super) fn resets(&self, statement: &Statement<'_>, text: &[u8], server: &ServerState) -> Resetting {
-        let alone = self.ledger.owes_client_nothing() && self.status == TxStatus::Idle && self.batch == Batch::Closed;
+        let alone = self.ledger.owes_client_nothing() && self.batch == Batch::Closed && self.status != TxStatus::Failed;
         match (statement.special, statement.taint) {
             _ if !alone => Resetting::NOTHING,
-            (Special::ResetAll, None) => Resetting::ALL,
+            (Special::ResetAll, None) if self.status == TxStatus::Idle => Resetting::ALL,
             (Special::None, Some(Taint::Reset)) if statement.statements == 1 => {
                 let known = |name: &&&str| self.reports(name) && server.base.get(name).is_some();
                 let name = single(text, self.lexical).and_then(settings::followed);
                 let at = name.as_ref().filter(known).and_then(|name| place(name));
-                at.filter(|_| self.pin.is_none()).map_or(Resetting::NOTHING, Resetting)
+                at.map_or(Resetting::NOTHING, Resetting)
             }
             _ => Resetting::NOTHING,
         }
@@ -81,10 +82,9 @@ impl Session {
     }
 
     fn reset_one(&mut self, name: &str, server: &mut ServerState, to_client: &mut Outbox<'_>) {
-        let Some(default) = server.base.get(name) else { return };
-        let mut known = Settings::clone(&server.known);
-        known.set(name, default);
-        server.known = Arc::new(known);
+        let base = Arc::clone(&server.base);
+        let Some(default) = base.get(name) else { return };
+        server.told(name, default);
         let value = self.startup.get(name).unwrap_or(default);
         if self.wanted.get(name) == Some(value) {
             return;
@@ -114,13 +114,26 @@ fn place(name: &str) -> Option<u8> {
 fn single(text: &[u8], lexical: Lexical) -> Option<&str> {
     let mut tokens = Lexer::new(text, lexical).filter(|token| !token.is_punct(b";"));
     let [verb, name] = [tokens.next()?, tokens.next()?];
-    match [tokens.next(), tokens.next(), tokens.next()] {
+    let rest = [tokens.next(), tokens.next(), tokens.next()];
+    if name.is_word(b"TIME") && rest[0].is_some_and(|zone| zone.is_word(b"ZONE")) {
+        return resets_zone(verb, [rest[1], rest[2]]).then_some("TimeZone");
+    }
+    match rest {
         [None, None, None] if verb.is_word(b"RESET") => plain(name),
         [Some(to), Some(default), None] if verb.is_word(b"SET") => {
             let default = (to.is_word(b"TO") || to.text == b"=") && default.is_word(b"DEFAULT");
             plain(name).filter(|_| default)
         }
         _ => None,
+    }
+}
+
+/// `RESET TIME ZONE`, `SET TIME ZONE DEFAULT` or `… LOCAL`: what stands behind ZONE.
+fn resets_zone(verb: Token<'_>, behind: [Option<Token<'_>>; 2]) -> bool {
+    match behind {
+        [None, None] => verb.is_word(b"RESET"),
+        [Some(zone), None] => verb.is_word(b"SET") && (zone.is_word(b"DEFAULT") || zone.is_word(b"LOCAL")),
+        _ => false,
     }
 }
 
@@ -143,9 +156,14 @@ mod tests {
         for text in ["RESET TimeZone", "reset \"TimeZone\";", "SET TimeZone TO DEFAULT", "set TimeZone = default ;;"] {
             assert_eq!(name(text), Some("TimeZone"), "{text}");
         }
-        let others = ["RESET a.b", "SET LOCAL TimeZone TO DEFAULT", "SET TimeZone TO 'x'", "RESET TIME ZONE", "RESET"];
-        for text in others.into_iter().chain(["SET TIME ZONE DEFAULT", "RESET U&\"x\""]) {
+        for text in ["RESET TIME ZONE", "set time zone default", "SET TIME ZONE LOCAL;"] {
+            assert_eq!(name(text), Some("TimeZone"), "{text}");
+        }
+        for text in ["RESET a.b", "SET LOCAL TimeZone TO DEFAULT", "SET TimeZone TO 'x'", "RESET", "RESET U&\"x\""] {
             assert_eq!(name(text), None, "{text}");
+        }
+        for text in ["SET TIME ZONE 'x'", "RESET TIME ZONE LOCAL", "SET TIME ZONE", "RESET TIME"] {
+            assert_ne!(name(text), Some("TimeZone"), "{text}");
         }
     }
 }

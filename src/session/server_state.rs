@@ -24,4 +24,11 @@ impl ServerState {
         let reported = Reported { search_path: has("search_path"), scram_iterations: has("scram_iterations") };
         ServerState { parsed: Parsed::new(max_prepared_statements), known: Arc::clone(&base), base, reported }
     }
+
+    /// It has this now, whatever its client wants.
+    pub(super) fn told(&mut self, name: &str, value: &str) {
+        let mut known = Settings::clone(&self.known);
+        known.set(name, value);
+        self.known = Arc::new(known);
+    }
 }

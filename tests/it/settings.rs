@@ -109,6 +109,56 @@ async fn reset_returns_to_the_startup_packet(pg: Servers) {
     }
 }
 
+/// A server that stays is told what its own default is not, within the transaction too, and nobody else meets it.
+async fn a_reset_under_a_pin_or_in_a_transaction_returns_to_the_startup_packet(pg: Servers) {
+    let proxy = Proxy::of_size(&pg, 2).await;
+    let own = [("TimeZone", "Asia/Tokyo"), ("options", "-c work_mem=9MB")];
+    let zone = |answer: &str| answer.split("D(").nth(1).and_then(|rest| rest.split(')').next()).map(str::to_owned);
+    for pins in [false, true] {
+        let (mut own, mut plain) = (with(&proxy, &own).await, Wire::login(&proxy).await);
+        if pins {
+            own.query("CREATE TEMP TABLE mine ()").await;
+        }
+        for reset in
+            ["RESET TimeZone", "RESET TIME ZONE", "SET TIME ZONE LOCAL", "SET timezone TO DEFAULT", "RESET ALL"]
+        {
+            for (steps, left) in [
+                (&["SET TimeZone = 'America/Lima'", reset][..], "Asia/Tokyo"),
+                (&["BEGIN", "SET TimeZone = 'America/Lima'", reset, "COMMIT"], "Asia/Tokyo"),
+                (&["SET TimeZone = 'America/Lima'", "BEGIN", reset, "ROLLBACK"], "America/Lima"),
+                (&["BEGIN", reset, "SELECT 1/0", "ROLLBACK"], "America/Lima"),
+                (&["BEGIN", "SAVEPOINT a", reset, "ROLLBACK TO a", "COMMIT"], "America/Lima"),
+            ] {
+                if reset == "RESET ALL" && steps.contains(&"BEGIN") {
+                    continue; // It pins, and leads to the server's default.
+                }
+                for step in steps {
+                    let answer = own.query(step).await;
+                    assert!(answer.contains("Z("), "{step}: {answer}");
+                }
+                assert_eq!(zone(&own.query(&show("TimeZone")).await).as_deref(), Some(left), "{steps:?}, {pins}");
+                assert_eq!(zone(&plain.query(&show("TimeZone")).await).as_deref(), Some("UTC"), "{steps:?}, {pins}");
+            }
+        }
+        for steps in [&["SET work_mem = '5MB'", "RESET work_mem"][..], &["BEGIN", "RESET work_mem", "COMMIT"]] {
+            for step in steps {
+                assert!(own.query(step).await.contains("Z("), "{step}");
+            }
+            assert!(own.query(&show("work_mem")).await.contains("D(9MB)"), "{steps:?}, {pins}");
+            assert!(plain.query(&show("work_mem")).await.contains("D(4MB)"), "{steps:?}, {pins}");
+        }
+        own.query("BEGIN").await;
+        own.query("RESET TimeZone").await;
+        assert_eq!(zone(&own.query(&show("TimeZone")).await).as_deref(), Some("Asia/Tokyo"), "inside, {pins}");
+        own.query("COMMIT").await;
+        // What was sent without waiting sees it too.
+        own.query("SET TimeZone = 'America/Lima'").await;
+        own.send(&[say::query("RESET TimeZone"), say::query(&show("TimeZone"))].concat()).await;
+        own.ready().await;
+        assert_eq!(zone(&own.ready().await).as_deref(), Some("Asia/Tokyo"), "in a pipeline, {pins}");
+    }
+}
+
 async fn a_wrong_value_ends_its_own_client_only(pg: Servers) {
     let proxy = Proxy::of_size(&pg, 1).await;
     let mut wrong = with(&proxy, &[("TimeZone", "Nowhere/Never")]).await;
@@ -154,6 +204,7 @@ async fn a_standby_is_no_concern_of_its_clients(pg: Servers) {
 tests! {
     on both: [
         a_client_is_told_of_its_own_changes_only, a_greeting_is_the_servers,
+        a_reset_under_a_pin_or_in_a_transaction_returns_to_the_startup_packet,
         a_set_of_a_reported_setting_follows_its_client, reset_returns_to_the_startup_packet,
         startup_parameters_follow_their_client, what_is_not_reported_follows_too,
     ],

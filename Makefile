@@ -46,12 +46,19 @@ test: lint setup-test ## Format, lints and all tests, against real servers
 oracle: ## The token rules against PostgreSQL's own grammar, over its regression suite (minutes to build)
 	@ops/setup/rust.sh --test
 	@ops/setup/postgresql.sh --contrib
-	@ops/setup/oracle.sh $(TOOLS)/regress-sql
+	@ops/setup/oracle.sh $(TOOLS)/regress
 	@cargo build
 	cargo clippy --features oracle --test oracle -- -D warnings
 	@cargo test --features oracle --test oracle --no-run
-	@PGWEIR_ORACLE_SUITE=$(TOOLS)/regress-sql $(AMONG_SERVERS) \
+	@PGWEIR_ORACLE_SUITE=$(TOOLS)/regress/sql $(AMONG_SERVERS) \
 		cargo test --features oracle --test oracle -- --nocapture --test-threads=1
+
+.PHONY: regress
+regress: ## PostgreSQL's regression suite through pgweir and directly, compared (minutes); SUITE=name,name for a part of it
+	@ops/setup/rust.sh
+	@ops/setup/postgresql.sh --contrib
+	@ops/setup/regress.sh $(TOOLS)/regress
+	@cargo bench --profile dev --bench regress -- --suite $(TOOLS)/regress --out $(TARGET)/regress $(if $(SUITE),--tests $(SUITE))
 
 .PHONY: lint
 lint: ## cargo fmt --check, clippy and shellcheck, warnings denied

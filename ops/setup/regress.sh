@@ -15,15 +15,21 @@ fi
 
 bindir=$(compgen -G '/usr/lib/postgresql/*/bin' | sort -V | tail -1)
 major=$(basename "$(dirname "$bindir")")
+# Of the installed server's minor release, where a mirror still has it: functions come with one.
+fetch_headers() {
+    local package=postgresql-server-dev-$major version
+    version=$(dpkg-query -W -f '${Version}' "postgresql-$major" 2>/dev/null || true)
+    (cd "$work" && { apt-get -q -o APT::Sandbox::User=root download "$package=$version" ||
+        apt-get -q -o APT::Sandbox::User=root download "$package"; })
+}
+
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
 command -v cc >/dev/null || "$here/apt.sh" gcc libc6-dev
 headers=/usr/include/postgresql/$major/server
 if [ ! -d "$headers" ]; then
-    (cd "$work" && apt-get -q -o APT::Sandbox::User=root download "postgresql-server-dev-$major") ||
-        { "$here/root.sh" 'apt-get update || true' &&
-            (cd "$work" && apt-get -q -o APT::Sandbox::User=root download "postgresql-server-dev-$major"); }
+    fetch_headers || { "$here/root.sh" 'apt-get update || true' && fetch_headers; }
     dpkg -x "$work"/postgresql-server-dev-*.deb "$work/unpacked"
     headers=$work/unpacked$headers
 fi

@@ -23,9 +23,11 @@ from_debian() {
         -o "Dir::State::lists=$work/lists" -o "Dir::Cache=$work/cache" -o APT::Sandbox::User=root)
     # An unreachable third source is no reason to stop.
     apt-get "${own[@]}" update || true
-    # A mirror may list a version that it no longer has.
-    local name version
-    apt-cache "${own[@]}" madison "$(source_package)" | tr -d ' ' | while IFS='|' read -r name version _; do
+    # The installed one first; a mirror may list a version that it no longer has.
+    local name version package installed
+    package=$(source_package)
+    installed=$(dpkg-query -W -f '${Version}' "$package" 2>/dev/null || true)
+    { echo "$package|$installed|"; apt-cache "${own[@]}" madison "$package" | tr -d ' '; } | while IFS='|' read -r name version _; do
         (cd "$work" && apt-get "${own[@]}" source --download-only "$name=$version") && break
     done
     unpack "$work"/postgresql-*.orig.tar.*

@@ -21,14 +21,17 @@ struct Difference {
     test: String,
     /// The run that it is seen in; without it, each.
     run: Option<String>,
-    /// What a hunk has, if this explains it.
-    has: String,
+    /// What a hunk has, if this explains it; without it, any of the test's.
+    has: Option<String>,
+    /// It depends on what happens at the same time, and may be missing.
+    #[serde(default)]
+    sometimes: bool,
     why: String,
 }
 
 impl Difference {
     fn explains(&self, run: &str, test: &str, hunk: &Hunk) -> bool {
-        self.concerns(run, test) && hunk.text.contains(&self.has)
+        self.concerns(run, test) && self.has.as_ref().is_none_or(|has| hunk.text.contains(has))
     }
 
     fn concerns(&self, run: &str, test: &str) -> bool {
@@ -45,8 +48,12 @@ pub struct Judged {
 impl Known {
     pub fn read(text: &str) -> Result<Known, String> {
         let known: Known = toml::from_str(text).map_err(|error| error.to_string())?;
-        let empty = known.differences.iter().find(|one| one.why.trim().is_empty() || one.has.is_empty());
-        empty.map_or(Ok(known.differences.len()), |one| Err(format!("an entry of {} says too little", one.test)))?;
+        let empty = |one: &&Difference| one.why.trim().is_empty() || one.has.as_ref().is_some_and(String::is_empty);
+        known
+            .differences
+            .iter()
+            .find(empty)
+            .map_or(Ok(known.differences.len()), |one| Err(format!("an entry of {} says too little", one.test)))?;
         Ok(known)
     }
 
@@ -62,7 +69,8 @@ impl Known {
                 let _infallible = writeln!(details, "\n{}, not explained:\n{}", one.test, hunk.text);
             }
             for entry in stale {
-                let _infallible = writeln!(details, "\n{}: no difference has {:?} any more", one.test, entry.has);
+                let _infallible =
+                    writeln!(details, "\n{}: nothing needs this any more: {}", one.test, entry.why.trim());
             }
         }
         judged.table.push_str(&self.reasons(run, all));
@@ -75,8 +83,8 @@ impl Known {
     }
 
     fn stale(&self, run: &str, one: &Compared) -> impl Iterator<Item = &Difference> {
-        let of_test = self.differences.iter().filter(move |entry| entry.concerns(run, &one.test));
-        of_test.filter(move |entry| !one.hunks.iter().any(|hunk| entry.explains(run, &one.test, hunk)))
+        let needed = self.differences.iter().filter(move |entry| !entry.sometimes && entry.concerns(run, &one.test));
+        needed.filter(move |entry| !one.hunks.iter().any(|hunk| entry.explains(run, &one.test, hunk)))
     }
 
     /// The entries that something needed.
@@ -116,7 +124,8 @@ mod tests {
     use crate::compare::hunks;
 
     const KNOWN: &str = "[[difference]]\ntest = \"a\"\nhas = \"pid\"\nwhy = \"a process id\"\n\
-                         [[difference]]\ntest = \"a\"\nrun = \"other\"\nhas = \"x\"\nwhy = \"x\"\n";
+                         [[difference]]\ntest = \"a\"\nrun = \"other\"\nhas = \"x\"\nwhy = \"x\"\n\
+                         [[difference]]\ntest = \"a\"\nrun = \"any\"\nsometimes = true\nwhy = \"a race\"\n";
 
     fn compared(diff: &str) -> Vec<Compared> {
         vec![Compared { test: "a".to_owned(), hunks: hunks(diff), unstable: 0 }]
@@ -131,6 +140,7 @@ mod tests {
         assert_eq!(faults("other", "1c1\n< pid 1\n---\n> pid 2\n3a3\n> x\n"), 0);
         assert_eq!(faults("plain", ""), 1);
         assert_eq!(faults("other", ""), 2);
+        assert_eq!(faults("any", "1c1\n< pid\n---\n> p\n7d7\n< b\n"), 0);
     }
 
     #[test]

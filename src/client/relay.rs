@@ -10,7 +10,7 @@ use super::entry::Entry;
 use super::reader::Reader;
 use super::standby::note_shown_error;
 use crate::cluster::split::Witness;
-use crate::error::{Error, Kind, Side};
+use crate::error::Error;
 use crate::net::pipe::{Pipe, Read};
 use crate::net::stream::Stream;
 use crate::route::Reason;

@@ -15,7 +15,7 @@ pub(super) struct Wish {
     /// `pgweir.*`: they concern the proxy, and no server.
     pub wishes: Wishes,
     pub version: u32,
-    pub replication: Option<Dedicated>,
+    pub replication: Option<Box<Dedicated>>,
 }
 
 /// A replication connection, and everything else that its client said: it goes to the server as it is.
@@ -66,7 +66,7 @@ impl Wish {
             let all = packet.parameters().map(|(name, value)| (text(name), text(value)));
             let passed =
                 |name: &str| !matches!(name, "user" | "database") && !name.starts_with("_pq_.") && !ignored(name);
-            Dedicated { replication, parameters: all.filter(|(name, _)| passed(name)).collect() }
+            Box::new(Dedicated { replication, parameters: all.filter(|(name, _)| passed(name)).collect() })
         });
         if replication.is_some() {
             wanted = Settings::default();

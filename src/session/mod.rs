@@ -11,7 +11,7 @@ use crate::error::{Error, Kind as ErrorKind, Side};
 use crate::sql::{End, Lexical, Reported};
 use crate::stats::Prepares;
 use crate::wire::backend::TxStatus;
-use crate::wire::{back, encode, frame, front};
+use crate::wire::{back, frame, front};
 
 mod absent;
 mod by_name;
@@ -47,6 +47,7 @@ mod sharing;
 mod splice;
 mod statements_in;
 mod teach;
+mod unattended;
 mod unnamed;
 mod void;
 pub mod wishes;
@@ -55,7 +56,6 @@ use absent::Absent;
 pub use customs::Ddl;
 use customs::{Customs, lexical};
 use ledger::{Action, Kind, Ledger, Settled};
-use outbox::Outbox;
 use pin::Pin;
 pub use pinning::News;
 use prepared::{Intern, Statements};
@@ -273,42 +273,6 @@ impl Session {
             // A row that is not just passed on is one of an answer to us.
             back::ROW_DESCRIPTION | back::PARAMETER_DESCRIPTION | back::DATA_ROW => header.len.min(COLLECT),
             _ => frame::HEADER,
-        }
-    }
-
-    /// Whether a frame of an idle client needs a server at all; if not, `unattended` answers it.
-    pub fn wants_server(&self, tag: u8) -> bool {
-        match tag {
-            front::SYNC => self.in_batch(),
-            front::FLUSH | front::TERMINATE | front::COPY_DATA | front::COPY_DONE | front::COPY_FAIL => false,
-            _ => self.batch != Batch::Refused,
-        }
-    }
-
-    /// Judges a frame that needs no server: a bare Sync is answered, leftovers of a COPY or of a refused batch go nowhere.
-    pub fn unattended(&mut self, frame: Frame<'_>, to_client: &mut Outbox<'_>) -> FromClient {
-        match frame.header.tag {
-            front::TERMINATE => return FromClient::Terminate,
-            front::SYNC => {
-                self.batch = Batch::Closed;
-                encode::ready_for_query(to_client.end(), self.absent().unwrap_or_default());
-            }
-            _ => {}
-        }
-        FromClient::Swallow
-    }
-
-    /// The request that waits for a server is refused: an error, and the ReadyForQuery that ends a simple query. The
-    /// rest of an extended batch goes to `unattended` until its Sync. Returns false if the refused frame is to be
-    /// swallowed by the caller and nothing more is owed for it.
-    pub fn refuse(&mut self, tag: u8, error: &Error, to_client: &mut Outbox<'_>) {
-        self.fail_absent();
-        encode::error(to_client.end(), error);
-        match tag {
-            front::QUERY | front::FUNCTION_CALL => {
-                encode::ready_for_query(to_client.end(), self.absent().unwrap_or_default());
-            }
-            _ => self.batch = Batch::Refused,
         }
     }
 

@@ -339,9 +339,7 @@ impl Parsed {
 
     /// It is being learnt in this age.
     pub fn note_age(&mut self, id: u64, age: u64) {
-        if let Some(known) = self.known.get_mut(&id) {
-            known.age = age;
-        }
+        self.known.get_mut(&id).into_iter().for_each(|known| known.age = age);
     }
 
     /// It is to be closed and parsed anew before its next use.

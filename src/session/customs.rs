@@ -3,8 +3,8 @@
 
 use std::sync::Arc;
 
-use super::Session;
-use super::settings::Settings;
+use super::settings::{self, Settings};
+use super::{ServerState, Session};
 use crate::sql::{Hidden, Lexical, Taints};
 
 /// What passed to the server at hand that may change the catalog.
@@ -44,6 +44,20 @@ impl Customs {
 }
 
 impl Session {
+    /// The server has told of it.
+    pub(super) fn settings_changed(&mut self, name: &str, value: &str, server: &mut ServerState) {
+        let agreed = settings::agree(&mut self.wanted, &mut server.known);
+        let mut changed = Settings::clone(&self.wanted);
+        changed.set(name, value);
+        self.wanted = Arc::new(changed);
+        if agreed {
+            server.known = Arc::clone(&self.wanted);
+        } else {
+            server.told(name, value);
+        }
+        self.note_settings();
+    }
+
     pub(super) fn note_settings(&mut self) {
         self.lexical = lexical(&self.wanted);
         self.customs = Customs::of(&self.wanted);

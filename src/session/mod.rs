@@ -351,20 +351,6 @@ impl Session {
         self.replay.take()
     }
 
-    /// The server has told of it.
-    fn settings_changed(&mut self, name: &str, value: &str, server: &mut ServerState) {
-        let agreed = settings::agree(&mut self.wanted, &mut server.known);
-        let mut changed = Settings::clone(&self.wanted);
-        changed.set(name, value);
-        self.wanted = Arc::new(changed);
-        if agreed {
-            server.known = Arc::clone(&self.wanted);
-        } else {
-            server.told(name, value);
-        }
-        self.note_settings();
-    }
-
     fn desync(&self, tag: u8) -> Error {
         let owed = self.ledger.head().map(|owed| owed.kind);
         Error::new(ErrorKind::ServerDesync, Side::Server)

@@ -11,7 +11,7 @@ use super::relay::Conversation;
 use super::shown::Who;
 use super::wish::Wish;
 use super::{Client, peers};
-use crate::config::PoolMode;
+use crate::config::{Config, PoolMode};
 use crate::net::pipe::Pipe;
 use crate::net::talk::Talk;
 use crate::server::login::followed;
@@ -27,10 +27,8 @@ pub(super) fn welcome(house: &Arc<House>, mut talk: Talk, wish: &Wish, admitted:
     let Admitted { backed, reported, present } = admitted;
     let ground = house.backends.ground();
     let global = &ground.config.global;
-    let database = ground.config.database(&wish.database);
-    let mode = database.map_or(PoolMode::Transaction, |db| ground.config.pool_mode(db, ground.config.user(&wish.user)));
     let replication = wish.replication.as_ref().map(|dedicated| dedicated.replication);
-    let mode = if replication.is_some() { PoolMode::Session } else { mode };
+    let mode = mode(&ground.config, wish);
     let settings = house.share(followed(&reported).overlaid(&wish.settings));
     for (name, value) in reported.iter() {
         let value = match name.as_str() {
@@ -103,4 +101,13 @@ pub(super) fn welcome(house: &Arc<House>, mut talk: Talk, wish: &Wish, admitted:
     }
     conversation.settle_books(NOWHERE);
     Box::new(Client::new(conversation, Arc::clone(house), backed, present))
+}
+
+/// A replication connection is its client's whole, whatever its pool does otherwise.
+fn mode(config: &Config, wish: &Wish) -> PoolMode {
+    match config.database(&wish.database) {
+        _ if wish.replication.is_some() => PoolMode::Session,
+        None => PoolMode::Transaction,
+        Some(database) => config.pool_mode(database, config.user(&wish.user)),
+    }
 }

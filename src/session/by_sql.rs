@@ -173,7 +173,7 @@ impl Session {
         if self.pin.is_some() || sql::names_a_moment(text, self.lexical) {
             return Arc::new(make(self.intern.private_id()));
         }
-        self.intern.shared(&rest, &self.wanted.parse_scope(), &mut make)
+        self.intern.shared(&rest, &self.parse_scope(), &mut make)
     }
 
     pub(super) fn name_statement(&mut self, name: &[u8], statement: &Arc<Statement>) -> Result<u32, Error> {

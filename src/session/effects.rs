@@ -214,6 +214,12 @@ impl Session {
                 FromClient::Forward
             }
             Some(effect) if effect.is_ours() => {
+                if effect == Effect::DeallocateAll && self.is_rooted() {
+                    // The server's own names go as well (`moved`), and shared ones with them.
+                    let last = Owed::new(Kind::Execute, Action::Skip).of(DECOY_ID, NO_SLOT);
+                    self.run_there(b"deallocate all\0\0\0", to_server, last);
+                    server.parsed.doubt_all();
+                }
                 self.begin(effect);
                 self.ledger.push(Owed::new(Kind::Execute, Action::Tag));
                 FromClient::Forward

@@ -112,10 +112,9 @@ impl Statements {
     /// The name in this slot means another statement from now on.
     pub fn swap(&mut self, slot: u32, statement: Arc<Statement>) {
         let Some(table) = &mut self.0 else { return };
-        if let Some(slot) = table.slots.get_mut(slot as usize).and_then(Option::as_mut) {
-            table.bytes = table.bytes + statement.rest.len() - slot.statement.rest.len();
-            (slot.statement, slot.told) = (statement, None);
-        }
+        let Some(Some(slot)) = table.slots.get_mut(slot as usize) else { return };
+        table.bytes = table.bytes + statement.rest.len() - slot.statement.rest.len();
+        (slot.statement, slot.told) = (statement, None);
     }
 
     /// What the client was told of the rows of the statement in this slot.

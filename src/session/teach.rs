@@ -105,9 +105,14 @@ impl Session {
         // Behind the word comes what stood behind the name, up to the NUL.
         let behind = statement.rest.get(PREPARE.len()..).unwrap_or_default();
         let text = [PREPARE, b" ", name, b" ", behind, NO_TYPES].concat();
+        self.run_there(&text, to_server, last);
+    }
+
+    /// A text of a Parse, run by an Execute that `last` speaks of.
+    pub(super) fn run_there(&mut self, text: &[u8], to_server: &mut Outbox<'_>, last: Owed) {
         let out = to_server.end();
         encode::close_statement(out, DECOY);
-        encode::parse(out, DECOY, &text);
+        encode::parse(out, DECOY, text);
         encode::bind_head(out, DECOY, DECOY, NO_PARAMETERS.len());
         out.extend(NO_PARAMETERS);
         encode::execute(out, DECOY);

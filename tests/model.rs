@@ -533,9 +533,6 @@ fn batch(dice: &mut Dice, unique: &mut u64, lines: &mut Vec<Line>) {
             break;
         }
         if dice.one_in(20) {
-            // Known to be wrong: a pin that comes while a DISCARD ALL in front of it is not answered ends with that.
-            push(lines, "Flush");
-            lines.push(Line::Wait);
             simple(dice, unique, lines);
         }
     }

@@ -249,6 +249,11 @@ impl Ledger {
         self.owed.len()
     }
 
+    /// How many messages other than a Sync are not answered, the one that is being answered among them.
+    pub fn unanswered(&self) -> usize {
+        self.owed.iter().filter(|owed| owed.kind != Kind::Sync).count()
+    }
+
     /// How many ReadyForQuery messages are owed.
     pub fn readies(&self) -> usize {
         self.owed.iter().filter(|owed| owed.ends_with_ready()).count()

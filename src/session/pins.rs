@@ -213,7 +213,13 @@ impl Session {
         if self.pin.is_none() || self.mode == PoolMode::Session {
             return;
         }
+        // A RESET ALL counts once its ReadyForQuery is there.
+        let behind = self.ledger.unanswered() > usize::from(all);
         let pins = self.rare.pins_mut();
+        // What stands behind it may pin, and was noted when it was sent: the server is to say what there is.
+        if behind {
+            return pins.doubt();
+        }
         pins.taints = pins.taints.without(if all { DISCARDED } else { RESET });
         if pins.is_over() {
             self.pin = None;

@@ -159,6 +159,27 @@ async fn a_pin_ends_with_what_pins(pg: Servers) {
     }
 }
 
+/// What is sent behind a DISCARD ALL before that is answered is not discarded.
+async fn what_stands_behind_discard_all_pins(pg: Servers) {
+    let create = "CREATE TEMP TABLE mine (n int)";
+    let extended = [say::run("DISCARD ALL"), say::run(create), say::sync()].concat();
+    let simple = [say::query("DISCARD ALL"), say::query(create)].concat();
+    for (bytes, answers) in [(extended, 1), (simple, 2)] {
+        let proxy = Proxy::of_size(&pg, 1).await;
+        let mut owner = Wire::login(&proxy).await;
+        owner.query("LISTEN mine").await;
+        owner.send(&bytes).await;
+        for _ in 0..answers {
+            owner.ready().await;
+        }
+        let waits = proxy.app().await;
+        let asks = tokio::spawn(async move { value(&waits, "SELECT to_regclass('pg_temp.mine') IS NULL").await });
+        assert_eq!(owner.query("SELECT count(*) FROM mine").await, "T D(0) C(SELECT 1) Z(I)");
+        owner.query("DROP TABLE mine").await;
+        assert_eq!(soon("the pin ends", asks).await.expect("no panic"), "t");
+    }
+}
+
 async fn what_never_came_to_be_pins_nothing(pg: Servers) {
     for (sql, seen_by) in [
         (
@@ -277,7 +298,7 @@ tests! {
         a_listener_gets_its_notifications, a_pin_ends_with_what_pins, nothing_crosses, sequence_values_do_not_cross,
     ],
     on 15: [
-        a_pin_lasts_as_long_as_anything_is_left, what_never_came_to_be_pins_nothing, nothing_crosses_in_the_extended_protocol, the_log_names_what_pinned,
+        a_pin_lasts_as_long_as_anything_is_left, what_never_came_to_be_pins_nothing, what_stands_behind_discard_all_pins, nothing_crosses_in_the_extended_protocol, the_log_names_what_pinned,
         what_ends_with_its_transaction_does_not_pin, what_was_parsed_before_pins_when_it_is_bound,
     ]
 }

@@ -157,7 +157,8 @@ impl Session {
         renewed
     }
 
-    /// A message that comes to what this statement executes: the server must have it.
+    /// A message that comes to what this statement executes: the server must have it, at the Parse already, from where a
+    /// description of its rows is.
     pub(super) fn ensure_target(
         &mut self,
         effect: Option<&Effect>,

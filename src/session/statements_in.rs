@@ -39,7 +39,7 @@ impl Session {
             if let Some(verdict) = self.share(&view, frame, server, to_server) {
                 return Ok(verdict);
             }
-            return Ok(self.unnamed_parse(&view, to_server, frame.header.len));
+            return Ok(self.unnamed_parse(&view, server, to_server, frame.header.len));
         }
         self.prepares.client_parses += 1;
         if self.statements.find(view.name).is_some() {
@@ -63,6 +63,7 @@ impl Session {
             }
             return Ok(FromClient::Swallow);
         }
+        self.ensure_target(statement.effect.as_ref(), server, to_server);
         let owed = self.owed_for(Kind::Parse, statement.effect.as_ref()).of(statement.id, slot);
         self.teach(&statement, server, to_server, owed);
         Ok(FromClient::Replaced { taken: frame.header.len })
@@ -119,7 +120,13 @@ impl Session {
         self.intern.shared(rest, &self.parse_scope(), &mut make)
     }
 
-    fn unnamed_parse(&mut self, view: &frontend::Parse<'_>, to_server: &mut Outbox<'_>, len: usize) -> FromClient {
+    fn unnamed_parse(
+        &mut self,
+        view: &frontend::Parse<'_>,
+        server: &mut ServerState,
+        to_server: &mut Outbox<'_>,
+        len: usize,
+    ) -> FromClient {
         let verdict = self.classified(view.text);
         let ours = if view.name.is_empty() { self.own_effect(&verdict, view.text) } else { None };
         let sets = if view.name.is_empty() && ours.is_none() { self.assigns(&verdict, view.text) } else { None };
@@ -140,6 +147,7 @@ impl Session {
         self.large_unbound = false;
         let left = if sets.is_some() || prepares { Taints::NONE } else { pins::left_by(&verdict) };
         if let Some(by_name) = by_name {
+            self.ensure_target(Some(&by_name.0), server, to_server);
             let verdict = self.unnamed_by_name(by_name, len, to_server);
             self.rare.set_unnamed_taints(left);
             return verdict;
@@ -297,9 +305,10 @@ impl Session {
             if let Some(verdict) = self.describe_shared(frame.header.len, to_server) {
                 return verdict;
             }
-            self.recall_unnamed(to_server);
+            self.renew_unnamed();
             let effect = self.rare.unnamed().cloned();
             self.ensure_target(effect.as_ref(), server, to_server);
+            self.recall_unnamed(to_server);
             return self.forward(Kind::DescribeStatement);
         }
         let known = self.statements.find(name).map(|(slot, s)| (slot, Arc::clone(s)));

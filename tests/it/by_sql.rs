@@ -51,6 +51,27 @@ async fn what_sql_prepares_follows_its_client(pg: Servers) {
     other.batch_execute("BEGIN").await.expect("the other");
 }
 
+/// PostgreSQL knows the rows of an EXECUTE from its Parse on: by then the server must have what it executes.
+async fn an_execute_is_described_wherever_it_is(pg: Servers) {
+    let proxy = Proxy::of_size(&pg, 2).await;
+    let (holder, other) = (proxy.app().await, proxy.app().await);
+    for name in ["", "named"] {
+        let mut wire = Wire::login(&proxy).await;
+        assert_eq!(wire.query("PREPARE s (int) AS SELECT $1 + 1").await, "C(PREPARE) Z(I)");
+        assert!(wire.ask(&[say::parse(name, "EXECUTE s(1)"), say::sync()]).await.starts_with('1'));
+        for busy in [&holder, &other] {
+            busy.batch_execute("BEGIN").await.expect("a server");
+            let anew = [say::parse("", "EXECUTE s(2)"), say::describe(b'S', ""), say::sync()];
+            let earlier = [say::describe(b'S', name), say::sync()];
+            // An unnamed one is replaced by the other.
+            for (batch, answer) in [(&earlier[..], "t T Z(I)"), (&anew[..], "1 t T Z(I)")] {
+                assert_eq!(wire.ask(batch).await, answer, "{name}");
+            }
+            busy.batch_execute("COMMIT").await.expect("the end");
+        }
+    }
+}
+
 async fn names_are_each_clients_own_and_texts_are_shared(pg: Servers) {
     for size in [1, 2] {
         let proxy = Proxy::of_size(&pg, size).await;
@@ -357,7 +378,7 @@ async fn without_tracking_it_pins(pg: Servers) {
 
 tests! {
     on both: [
-        a_changed_table_is_no_error, a_full_server_learns_it_again, both_protocols_know_the_same_names,
+        a_changed_table_is_no_error, a_full_server_learns_it_again, an_execute_is_described_wherever_it_is, both_protocols_know_the_same_names,
         by_the_extended_protocol, in_a_pipeline, it_is_not_undone_with_its_transaction,
         names_are_each_clients_own_and_texts_are_shared, refusals_are_postgresqls_own,
         several_statements_in_one_text_keep_their_server, what_sql_prepares_follows_its_client,

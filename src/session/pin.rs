@@ -20,6 +20,8 @@ pub enum Pin {
     Replication(Replication),
     /// A statement that changes session state.
     Statement(Taint),
+    /// A text longer than what is collected was executed, and the server is asked what it left.
+    Unread,
 }
 
 impl Pin {
@@ -32,13 +34,14 @@ impl Pin {
             Pin::Notified => "notified",
             Pin::Replication(_) => "replication",
             Pin::Statement(taint) => taint.label(),
+            Pin::Unread => "unread",
         }
     }
 
     /// What its client may do instead.
     pub fn hint(self) -> &'static str {
         match self {
-            Pin::LargeParse | Pin::LargeQuery => {
+            Pin::LargeParse | Pin::LargeQuery | Pin::Unread => {
                 "Send values as parameters, or with COPY: a text of up to 64 kB is read."
             }
             Pin::Statement(Taint::AdvisoryLock) => "Use pg_advisory_xact_lock, which ends with its transaction.",

@@ -52,8 +52,10 @@ impl Session {
 
     /// The client is warned of a pin that its last message led to, in front of the answer to it.
     pub(super) fn warn_of_pin(&mut self, before: Option<Pin>) {
-        if self.pinning == Pinning::Warn && before.is_none() && self.pin.is_some() {
-            self.ledger.last_pins(self.pin);
+        // Of one that most often ends with its statement nobody needs to know.
+        let lasts = self.pin.filter(|pin| *pin != Pin::Unread);
+        if self.pinning == Pinning::Warn && before.is_none() && lasts.is_some() {
+            self.ledger.last_pins(lasts);
         }
     }
 

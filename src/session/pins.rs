@@ -133,7 +133,7 @@ impl Session {
         if self.mode == PoolMode::Session {
             return;
         }
-        let told = self.pinning != Pinning::Allow && self.pin.is_none();
+        let told = self.pinning != Pinning::Allow && self.pin.is_none() && pin != Pin::Unread;
         self.pin.get_or_insert(pin);
         let pins = self.rare.pins_mut();
         if told {
@@ -143,6 +143,7 @@ impl Session {
         pins.unread |= pin == Pin::LargeQuery;
         match pin {
             Pin::Statement(taint) => pins.taints = pins.taints.with(Taints::of(&[taint])),
+            Pin::Unread => pins.taints = pins.taints.with(CAN_BE_TOLD),
             Pin::CopyFailed | Pin::LargeParse | Pin::LargeQuery | Pin::Notified | Pin::Replication(_) => {
                 pins.lasting = true;
             }

@@ -243,6 +243,9 @@ impl Session {
             self.recall_unnamed(to_server);
             self.note_end(self.unnamed_end);
             self.large_unbound = false;
+            if matches!(self.unnamed, Unnamed::Large) {
+                self.pin_for(Pin::Unread);
+            }
             self.pin_for_all(self.rare.unnamed_taints());
             let effect = self.rare.unnamed().cloned();
             self.uses_target(effect.as_ref(), to_server);

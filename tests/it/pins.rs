@@ -180,6 +180,25 @@ async fn what_stands_behind_discard_all_pins(pg: Servers) {
     }
 }
 
+/// A text beyond what is read, unnamed and executed at once: the server is asked what it left.
+async fn a_long_text_is_asked_after(pg: Servers) {
+    let proxy = Proxy::of_size(&pg, 1).await;
+    let mut owner = Wire::login(&proxy).await;
+    let long = |sql: &str| [say::run(&format!("{sql} -- {}", "x".repeat(100_000))), say::sync()].concat();
+    for (sql, leaves) in [("CREATE TEMP TABLE mine AS SELECT 1 AS n", true), ("SELECT 2", false)] {
+        owner.send(&long(sql)).await;
+        let said = owner.ready().await;
+        assert!(said.ends_with("C(SELECT 1) Z(I)"), "{said}");
+        let waits = proxy.app().await;
+        let asks = tokio::spawn(async move { value(&waits, "SELECT to_regclass('pg_temp.mine') IS NULL").await });
+        if leaves {
+            assert_eq!(owner.query("SELECT n FROM mine").await, "T D(1) C(SELECT 1) Z(I)");
+            owner.query("DROP TABLE mine").await;
+        }
+        assert_eq!(soon("the pin ends", asks).await.expect("no panic"), "t", "{sql}");
+    }
+}
+
 async fn what_never_came_to_be_pins_nothing(pg: Servers) {
     for (sql, seen_by) in [
         (
@@ -298,7 +317,7 @@ tests! {
         a_listener_gets_its_notifications, a_pin_ends_with_what_pins, nothing_crosses, sequence_values_do_not_cross,
     ],
     on 15: [
-        a_pin_lasts_as_long_as_anything_is_left, what_never_came_to_be_pins_nothing, what_stands_behind_discard_all_pins, nothing_crosses_in_the_extended_protocol, the_log_names_what_pinned,
+        a_long_text_is_asked_after, a_pin_lasts_as_long_as_anything_is_left, what_never_came_to_be_pins_nothing, what_stands_behind_discard_all_pins, nothing_crosses_in_the_extended_protocol, the_log_names_what_pinned,
         what_ends_with_its_transaction_does_not_pin, what_was_parsed_before_pins_when_it_is_bound,
     ]
 }

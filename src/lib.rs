@@ -24,10 +24,11 @@
 //!   is shown of it. [`route`]: who is primary and which standby is fit and new enough, as values.
 //! - [`session`]: one conversation without sockets: the ledger, prepared statements, settings, pins; what the next batch is to
 //!   the split (`look`), a standby's first bytes (`hold`), a BEGIN that no server has heard of (`absent`), settings that
-//!   nobody reports (`sets`), the ends of pins (`pins`), what became of what a lost server was asked (`lost`).
+//!   nobody reports (`sets`), PREPARE and EXECUTE by SQL (`by_sql`, `by_name`), unnamed statements that repeat (`sharing`), pins that are
+//!   warned of or refused (`pinning`) and their ends (`pins`), what became of what a lost server was asked (`lost`).
 //! - [`pool`]: lending. [`net`]: sockets, buffers, TLS. [`server`]: a logged-in PostgreSQL connection.
 //! - [`cluster`]: watching and sampling servers, fencing the stale (`decide`), what is known of their catalogs, who may log
-//!   in by their word (`lookup`), and the pools before them. [`client`]: a client's life; `client/relay.rs` is the hot loop.
+//!   in by their word (`lookup`), the pools before them, and those of one replication connection (`dedicated`). [`client`]: a client's life; `client/relay.rs` is the hot loop.
 //! - [`admin`]: the console. [`http`]: metrics, health and the status page. [`serve`]: the process, and how it hands over to
 //!   the next one. [`demo`]: throw-away servers for the demo, the tests and the benches. [`cli`]: the command line.
 //!

@@ -74,10 +74,11 @@ impl Wish {
         Ok(Wish { user, database, settings: wanted, wishes, version: packet.spoken(), replication })
     }
 
-    /// `application_name_add_host`: where the client comes from stands behind its application_name, in PgBouncer's form.
+    /// `application_name_add_host`: where the client comes from stands behind its application_name, in PgBouncer's form. Not
+    /// behind a replication connection's: `synchronous_standby_names` knows it by that.
     pub fn add_host(&mut self, house: &House, ends: &Ends) {
         let global = &house.backends.ground().config.global;
-        if !global.application_name_add_host {
+        if !global.application_name_add_host || self.replication.is_some() {
             return;
         }
         let host = match ends {

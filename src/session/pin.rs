@@ -1,6 +1,7 @@
 //! [pure] Why a server must stay with its client.
 //!
-//! A pin lasts until the client leaves; the server is then closed. What a function hides in its body is not seen.
+//! A pin lasts until the server says that nothing of it is left (`pins`), or until the client leaves: the server is then
+//! closed. What a function hides in its body is seen where the catalog shows it (`sql::hidden`).
 
 use crate::sql::Taint;
 use crate::wire::startup::Replication;

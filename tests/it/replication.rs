@@ -13,7 +13,7 @@ fn setup(pg: &Servers) -> Setup {
     let users = format!("\"replicator\" \"{0}\"\n\"app\" \"{0}\"\n\"postgres\" \"{0}\"\n", pg.password);
     Setup::new(pg)
         .users(&users)
-        .global("admin_users = 'postgres'\ndefault_pool_size = 1\nquery_timeout = 1\nserver_idle_timeout = 1")
+        .global("admin_users = 'postgres'\ndefault_pool_size = 1\napplication_name_add_host = true\nquery_timeout = 1\nserver_idle_timeout = 1")
 }
 
 async fn walsender(proxy: &Proxy, user: &str, kind: &str) -> Wire {

@@ -182,20 +182,26 @@ async fn what_stands_behind_discard_all_pins(pg: Servers) {
 
 /// A text beyond what is read, unnamed and executed at once: the server is asked what it left.
 async fn a_long_text_is_asked_after(pg: Servers) {
+    let long = |sql: &str| [say::run(&format!("{sql} -- {}", "x".repeat(100_000))), say::sync()].concat();
+    let proxy = Proxy::of_size(&pg, 2).await;
+    let (mut owner, other) = (Wire::login(&proxy).await, proxy.app().await);
+    let pid = owner.query("SELECT pg_backend_pid()").await;
+    owner.send(&long("CREATE TEMP TABLE mine AS SELECT 1 AS n")).await;
+    assert!(owner.ready().await.ends_with("C(SELECT 1) Z(I)"));
+    // The last one that came back is lent first: it did not come back.
+    let others = value(&other, "SELECT pg_backend_pid()").await;
+    assert!(!pid.contains(&format!("D({others})")), "it keeps {pid}");
+    assert_eq!(owner.query("SELECT n FROM mine").await, "T D(1) C(SELECT 1) Z(I)");
+
     let proxy = Proxy::of_size(&pg, 1).await;
     let mut owner = Wire::login(&proxy).await;
-    let long = |sql: &str| [say::run(&format!("{sql} -- {}", "x".repeat(100_000))), say::sync()].concat();
-    for (sql, leaves) in [("CREATE TEMP TABLE mine AS SELECT 1 AS n", true), ("SELECT 2", false)] {
+    for (sql, ended_by) in [("CREATE TEMP TABLE mine AS SELECT 1 AS n", "DROP TABLE mine"), ("SELECT 2", "SELECT 3")] {
         owner.send(&long(sql)).await;
-        let said = owner.ready().await;
-        assert!(said.ends_with("C(SELECT 1) Z(I)"), "{said}");
+        owner.ready().await;
+        owner.query(ended_by).await;
         let waits = proxy.app().await;
-        let asks = tokio::spawn(async move { value(&waits, "SELECT to_regclass('pg_temp.mine') IS NULL").await });
-        if leaves {
-            assert_eq!(owner.query("SELECT n FROM mine").await, "T D(1) C(SELECT 1) Z(I)");
-            owner.query("DROP TABLE mine").await;
-        }
-        assert_eq!(soon("the pin ends", asks).await.expect("no panic"), "t", "{sql}");
+        let seen = soon("the pin ends", value(&waits, "SELECT to_regclass('pg_temp.mine') IS NULL")).await;
+        assert_eq!(seen, "t", "{sql}");
     }
 }
 

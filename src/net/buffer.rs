@@ -35,6 +35,26 @@ impl Buffer {
         &mut self.bytes
     }
 
+    /// Has the bytes from `end` on read into. If there are none, one of the thread's spare buffers is shown, and taken only
+    /// if something `came`: most looks at a socket find nothing.
+    #[inline]
+    pub fn fill<R>(&mut self, end: usize, read: impl FnOnce(&mut [u8]) -> R, came: impl FnOnce(&R) -> bool) -> R {
+        if !self.bytes.is_empty() {
+            return read(&mut self.bytes[end..]);
+        }
+        SMALL_SPARES.with_borrow_mut(|spares| {
+            if spares.is_empty() {
+                spares.push(vec![0; SMALL].into_boxed_slice());
+            }
+            let read = read(spares.last_mut().map(|bytes| &mut bytes[..]).unwrap_or_default());
+            if came(&read) {
+                self.bytes = spares.pop().unwrap_or_default();
+            }
+            read
+        })
+    }
+
+    #[inline]
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
     }
@@ -61,6 +81,7 @@ impl Buffer {
     }
 
     /// Gives the bytes back to the thread.
+    #[inline]
     pub fn release(&mut self) {
         if !self.bytes.is_empty() {
             give_back(std::mem::take(&mut self.bytes));
@@ -107,6 +128,16 @@ mod tests {
         assert!(buffer.is_empty());
         let mut other = Buffer::default();
         assert_eq!(other.take().as_ptr(), at);
+    }
+
+    #[test]
+    fn a_look_that_finds_nothing_takes_nothing() {
+        let mut buffer = Buffer::default();
+        assert_eq!((buffer.fill(0, |room| room.len(), |_| false), buffer.len()), (SMALL, 0));
+        buffer.fill(0, |room| room[..3].copy_from_slice(b"abc"), |()| true);
+        assert_eq!((buffer.len(), &buffer.bytes()[..3]), (SMALL, &b"abc"[..]));
+        assert_eq!(buffer.fill(3, |room| room.len(), |_| false), SMALL - 3);
+        assert_eq!((buffer.len(), &buffer.bytes()[..3]), (SMALL, &b"abc"[..]));
     }
 
     #[test]

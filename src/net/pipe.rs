@@ -97,16 +97,22 @@ impl Pipe {
     }
 
     /// Bytes in the middle of a frame that was judged: they pass or go nowhere. True while the frame's end is not there.
+    #[inline]
     pub fn in_frame(&mut self) -> bool {
+        self.is_mid_frame() && self.goes_on()
+    }
+
+    fn goes_on(&mut self) -> bool {
         if self.through > 0 {
             self.pass(self.through);
-        } else if self.void > 0 {
+        } else {
             self.swallow(self.void);
         }
-        self.through > 0 || self.void > 0
+        self.is_mid_frame()
     }
 
     /// Whether a frame has passed in part only.
+    #[inline]
     pub fn is_mid_frame(&self) -> bool {
         self.through > 0 || self.void > 0
     }
@@ -136,14 +142,12 @@ impl Pipe {
         if !self.make_room() {
             return Poll::Ready(Ok(Read::Full));
         }
-        let end = self.end;
-        let room = &mut self.buffer.take()[end..];
-        let size = room.len();
-        match from.poll_read(cx, room) {
+        let read = |room: &mut [u8]| from.poll_read(cx, room);
+        match self.buffer.fill(self.end, read, |read| matches!(read, Poll::Ready(Ok(1..)))) {
             Poll::Ready(Ok(0)) => Poll::Ready(Ok(Read::End)),
             Poll::Ready(Ok(n)) => {
                 self.end += n;
-                self.bulk = n == size;
+                self.bulk = self.end == self.buffer.len();
                 Poll::Ready(Ok(Read::Bytes(n)))
             }
             Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
@@ -160,6 +164,7 @@ impl Pipe {
         self.staged.len() >= LARGE
     }
 
+    #[inline]
     fn make_room(&mut self) -> bool {
         if self.is_heavy() {
             return false;
@@ -171,9 +176,10 @@ impl Pipe {
             }
             return true;
         }
-        if self.end < self.buffer.len() {
-            return true;
-        }
+        self.end < self.buffer.len() || self.make_more_room()
+    }
+
+    fn make_more_room(&mut self) -> bool {
         // Full. What is approved must be written first; a frame that must be seen whole may need the large size.
         if self.done < self.judged {
             return false;
@@ -224,6 +230,7 @@ impl Pipe {
     }
 
     /// Nothing is held: the buffer goes back.
+    #[inline]
     pub fn rest(&mut self) {
         if self.done == self.end && !self.has_pending() {
             self.rewind();

@@ -239,7 +239,7 @@ async fn until(operator: &mut Operator, mut over: impl FnMut() -> bool) -> Resul
 /// Ends with a cancel request. Cancel-safe.
 async fn cancelled(entry: &Entry) {
     poll_fn(|cx| {
-        entry.waker.register(cx.waker());
+        entry.run_by(cx.waker());
         if entry.take_order() == Order::CancelWait { Poll::Ready(()) } else { Poll::Pending }
     })
     .await;

@@ -204,7 +204,7 @@ impl Console {
 /// Ends when the process stops, or somebody ends this console. Cancel-safe.
 async fn ended(entry: &Entry) -> Error {
     let kind = poll_fn(|cx| {
-        entry.waker.register(cx.waker());
+        entry.run_by(cx.waker());
         if entry.is_stopping() { Poll::Ready(entry.farewell()) } else { Poll::Pending }
     });
     Error::new(kind.await, Side::Proxy)

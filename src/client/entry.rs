@@ -5,9 +5,9 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::task::Waker;
 use std::time::Instant;
 
-use atomic_waker::AtomicWaker;
 use dashmap::DashMap;
 use parking_lot::Mutex;
 use subtle::ConstantTimeEq;
@@ -105,7 +105,8 @@ pub struct Entry {
     pub(super) in_session_mode: bool,
     /// The process's `Phase`, as far as this client must follow it, or a `sentence::Sentence` beyond it.
     pub(super) phase: AtomicU8,
-    pub waker: AtomicWaker,
+    /// Of the task that runs it, on whichever worker.
+    waker: Mutex<Option<Waker>>,
     /// The server that works for it now.
     pub(super) target: Mutex<Option<Arc<Gate>>>,
     pub(super) limits: Limits,
@@ -131,7 +132,7 @@ impl Entry {
             stillness: AtomicU8::new(0),
             in_session_mode: false,
             phase: AtomicU8::new(Phase::Running as u8),
-            waker: AtomicWaker::new(),
+            waker: Mutex::new(None),
             target: Mutex::new(None),
             limits,
             shown: Shown::new(who, tally, born),
@@ -209,7 +210,19 @@ impl Entry {
     /// The last order wins: the janitor repeats those that still hold.
     pub fn give(&self, order: Order) {
         self.order.store(order as u8, Ordering::Release);
-        self.waker.wake();
+        self.rouse();
+    }
+
+    /// This task runs the client from now on. It looks for orders behind this, and whenever it is polled.
+    pub fn run_by(&self, waker: &Waker) {
+        *self.waker.lock() = Some(waker.clone());
+    }
+
+    /// What was ordered is to be looked at.
+    pub(super) fn rouse(&self) {
+        if let Some(waker) = &*self.waker.lock() {
+            waker.wake_by_ref();
+        }
     }
 
     pub fn note_notice(&self) {
@@ -224,14 +237,14 @@ impl Entry {
     pub fn suggest(&self, order: Order) {
         let free = Order::None as u8;
         if self.order.compare_exchange(free, order as u8, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
-            self.waker.wake();
+            self.rouse();
         }
     }
 
     /// The process drains or stops. It never goes back.
     pub fn enter_phase(&self, phase: Phase) {
         if self.phase.fetch_max(phase as u8, Ordering::AcqRel) < phase as u8 {
-            self.waker.wake();
+            self.rouse();
         }
     }
 

@@ -30,7 +30,6 @@ pub enum Idle {
 impl Conversation {
     /// Without a server: drains what is left for the client, answers what needs no server. Cancel-safe.
     pub fn poll_idle(&mut self, cx: &mut Context<'_>) -> Poll<Idle> {
-        self.entry.waker.register(cx.waker());
         loop {
             if let Some(error) = ordered_idle(&self.entry) {
                 return Poll::Ready(Idle::Fail(error));
@@ -91,7 +90,11 @@ impl Conversation {
     }
 
     /// The head of the client's next frame, if the client may send it.
+    #[inline]
     pub(super) fn next_header(&self) -> Result<Option<frame::Header>, Error> {
+        if !self.to_server.has_unjudged() {
+            return Ok(None);
+        }
         match frame::scan(self.to_server.unjudged(), self.limit) {
             Ok(Some(header)) if self.refuses_query && header.tag == front::QUERY => {
                 Err(Error::new(Kind::SimpleQuery, Side::Client))

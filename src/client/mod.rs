@@ -4,6 +4,7 @@
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::task::Poll;
 use std::time::Duration;
 
 mod announced;
@@ -88,6 +89,11 @@ impl Client {
     /// Until the client leaves, or goes on to another worker: then it is given back, to be run there. Dropping it closes
     /// both ends.
     pub async fn run(mut self: Box<Client>) -> Option<Box<Client>> {
+        poll_fn(|cx| {
+            self.conversation.entry.run_by(cx.waker());
+            Poll::Ready(())
+        })
+        .await;
         let leave = loop {
             match poll_fn(|cx| self.conversation.poll_idle(cx)).await {
                 Idle::Gone => break Leave::Gone,

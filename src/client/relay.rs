@@ -105,7 +105,6 @@ impl Conversation {
 
     /// With a server, until the loan ends. Cancel-safe: all state is in `self` and the server.
     pub fn poll_relay(&mut self, server: &mut Server, cx: &mut Context<'_>) -> Poll<End> {
-        self.entry.waker.register(cx.waker());
         match self.relay(server, cx) {
             Ok(()) => {
                 self.note_state(server);

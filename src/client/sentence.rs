@@ -21,7 +21,7 @@ impl Entry {
     /// This client is ended at once.
     pub fn condemn(&self, sentence: Sentence) {
         if self.phase.fetch_max(sentence as u8, Ordering::AcqRel) < sentence as u8 {
-            self.waker.wake();
+            self.rouse();
         }
     }
 

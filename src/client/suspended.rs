@@ -30,7 +30,7 @@ impl Entry {
         if suspended != self.is_suspended() {
             let asked = if suspended { Stillness::Asked } else { Stillness::None };
             self.stillness.store(asked as u8, Ordering::Release);
-            self.waker.wake();
+            self.rouse();
         }
     }
 

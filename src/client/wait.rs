@@ -92,7 +92,6 @@ impl Client {
         cx: &mut Context<'_>,
     ) -> Poll<Waited> {
         let entry = &self.conversation.entry;
-        entry.waker.register(cx.waker());
         if entry.is_draining() {
             return Poll::Ready(Waited::Leave(Leave::Fail(Error::new(entry.farewell(), Side::Proxy))));
         }

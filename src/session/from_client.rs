@@ -155,9 +155,13 @@ impl Session {
             return Ok(self.forward(Kind::Query));
         }
         let Some(text) = frontend::query(frame.body) else { return Ok(self.forward(Kind::Query)) };
+        self.note_ending(text);
+        if self.is_plain(text) {
+            // What follows would find nothing to do.
+            return Ok(self.forward(Kind::Query));
+        }
         let statement = self.classified(text);
         self.note_catalog(statement.catalog);
-        self.note_ending(text);
         let instead = FromClient::Replaced { taken: frame.header.len };
         let effect = match self.own_effect(&statement, text) {
             Some(Wished::Effect(effect)) => Some(effect),
@@ -250,14 +254,19 @@ impl Session {
 
     /// What a text may do to the session.
     pub(super) fn classified<'t>(&self, text: &'t [u8]) -> sql::Statement<'t> {
-        let judged = || sql::classify(text, self.lexical, self.reported);
-        if self.expects_reads {
-            debug_assert_eq!(judged(), sql::Statement::READ);
+        if self.is_plain(text) {
             return sql::Statement::READ;
         }
-        let mut statement = judged();
+        let mut statement = sql::classify(text, self.lexical, self.reported);
         statement.add(self.hidden_in(text));
         statement
+    }
+
+    /// Whether a text is one statement that plainly leaves nothing.
+    fn is_plain(&self, text: &[u8]) -> bool {
+        let judged = || sql::classify(text, self.lexical, self.reported);
+        debug_assert!(!self.expects_reads || judged() == sql::Statement::READ);
+        self.expects_reads || sql::is_plain(text, self.lexical) && self.hidden_in(text).is_empty()
     }
 
     /// DEALLOCATE of statements that exist under shared names only, and SET of what is ours: ours to do. In a failed

@@ -110,7 +110,7 @@ impl<'a> Lexer<'a> {
             self.at += 1;
         }
         match self.rest() {
-            [first, ..] if !matches!(class(*first) & START, 0 | START_OP) => Some(()),
+            [first, ..] if !matches!(class(*first) & START, 0 | START_OP | START_BLANK) => Some(()),
             _ => self.skip_blanks(),
         }
     }

@@ -1,8 +1,8 @@
 //! [pure] What a statement is, from its text alone.
 //!
 //! [`lexer`] cuts a text by PostgreSQL's lexical rules (`spans` knows how far each token reaches), [`classify`] reads
-//! the tokens and says what the text may do to *session state*; `setting` is the part that reads SET and RESET, and
-//! `names` holds the words that matter.
+//! the tokens and says what the text may do to *session state*; `setting` is the part that reads SET and RESET, `names`
+//! holds the words that matter, and `plain` finds most texts in which none of them stands.
 //!
 //! `mentions` finds where a text names a prepared statement.
 //!
@@ -30,6 +30,7 @@ mod mentions;
 pub mod modes;
 mod names;
 mod per_node;
+mod plain;
 mod query;
 mod setting;
 mod sieve;
@@ -51,6 +52,7 @@ pub use lexer::{Kind, Lexer, Lexical, Token};
 pub use mentions::{Mentions, mentions};
 pub use modes::{Isolation, Modes};
 pub use names::fold_identifier;
+pub use plain::is_plain;
 pub use setting::Reported;
 pub use taint::{Taint, Taints};
 pub use wish::{Wish, wish};

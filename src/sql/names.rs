@@ -102,6 +102,36 @@ pub(super) fn look_up(token: Token<'_>) -> Name {
     }
 }
 
+/// Whether this word may leave something, or say of another that it does: by its length and first letter, and for the
+/// few that pass, by comparison.
+#[inline]
+pub(super) fn leaves(text: &[u8]) -> bool {
+    text.first().is_some_and(|first| is_marked(*first, text.len())) && is_telling(word(text))
+}
+
+/// The same of a name in quotes, given without them.
+pub(super) fn leaves_quoted(inner: &[u8]) -> bool {
+    is_telling(function(inner))
+}
+
+fn is_telling(name: Name) -> bool {
+    matches!(name, Name::Temp | Name::PgTemp | Name::PgSettings | Name::SetConfig | Name::Function(_))
+}
+
+#[inline]
+fn is_marked(first: u8, len: usize) -> bool {
+    let marks = match first | 0x20 {
+        b'c' | b'l' => 1 << 7,
+        b'd' => 1 << 14 | 1 << 16,
+        // Whatever begins with `pg_` is compared.
+        b'p' => u32::MAX << 7,
+        b's' => 1 << 7 | 1 << 9 | 1 << 10,
+        b't' => 1 << 4 | 1 << 9,
+        _ => 0,
+    };
+    marks & (1 << len.min(31)) != 0
+}
+
 /// The letters that `word` and `function` know, by their low five bits.
 const INITIALS: u32 = {
     let mut bits = 0;
@@ -239,6 +269,24 @@ mod tests {
             let token = Lexer::new(text.as_bytes(), Lexical::STANDARD).next().expect("a token");
             assert_eq!(look_up(token), name, "{text}");
         }
+    }
+
+    /// What `leaves` rests on: its marks are those of every word that tells something.
+    #[test]
+    fn every_telling_word_is_marked() {
+        let words = ["temp", "TEMPORARY", "currval", "lastval", "setseed", "set_limit", "Set_Config", "dblink_connect"];
+        let more = [
+            "dblink_connect_u",
+            "pg_temp",
+            "pg_settings",
+            "pg_advisory_lock_shared",
+            "PG_CREATE_PHYSICAL_REPLICATION_SLOT",
+        ];
+        for text in words.iter().chain(&more) {
+            assert!(is_telling(word(text.as_bytes())) && leaves(text.as_bytes()), "{text}");
+            assert!(leaves_quoted(text.to_lowercase().as_bytes()) || text.to_lowercase().starts_with("temp"), "{text}");
+        }
+        assert!(!leaves(b"pgbench_accounts") && !leaves(b"template") && !leaves(b""));
     }
 
     #[test]

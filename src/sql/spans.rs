@@ -158,6 +158,8 @@ pub(super) const START_NUMBER: u8 = 2;
 pub(super) const START_OP: u8 = 3;
 pub(super) const START_PUNCT: u8 = 4;
 pub(super) const START_QUOTE: u8 = 5;
+/// None starts with it: it stands between two.
+pub(super) const START_BLANK: u8 = 6;
 /// May stand inside an identifier: bytes above 0x7F, digits and dollars too.
 pub(super) const WORD: u8 = 0x08;
 /// May stand inside the tag of a dollar quote; a digit not in its first place, which `dollar` has ruled out.
@@ -179,6 +181,7 @@ const CLASS: [u8; 256] = {
             b'~' | b'!' | b'@' | b'#' | b'^' | b'&' | b'|' | b'`' | b'?' | b'%' => START_OP | OP | FREE,
             b'+' | b'-' | b'*' | b'/' | b'<' | b'>' | b'=' => START_OP | OP,
             b'(' | b')' | b',' | b';' | b'.' | b'[' | b']' | b':' => START_PUNCT,
+            b' ' | b'\t' | b'\n' | b'\r' | 0x0B | 0x0C => START_BLANK,
             _ => 0,
         };
         byte += 1;

@@ -53,7 +53,7 @@ impl Talk {
             assert!(matches!(verdict, Ok(FromClient::Forward | FromClient::Replaced { .. })), "{verdict:?}");
         });
         each(answered, |frame| {
-            if matches!(frame.header.tag, back::DATA_ROW) && self.session.rows_pass() {
+            if self.session.passes(frame.header.tag) {
                 return;
             }
             let mut to_client = Outbox::new(&mut self.to_client, &[]);

@@ -311,7 +311,7 @@ impl Conversation {
                 Ok(None) => break,
                 Err(malformed) => return Err(Error::desync(malformed.0).into()),
             };
-            if matches!(header.tag, back::DATA_ROW | back::COPY_DATA) && self.session.rows_pass() {
+            if self.session.passes(header.tag) {
                 self.to_client.pass(header.len);
                 continue;
             }

@@ -47,12 +47,21 @@ impl Session {
         }
     }
 
-    /// A DataRow or CopyData may pass without a look: the head of the ledger is one that yields rows to the client.
-    pub fn rows_pass(&self) -> bool {
-        self.ledger.head().is_some_and(|owed| {
-            let seen = matches!(owed.action, Action::Forward | Action::Spliced);
-            seen && matches!(owed.kind, Kind::Query | Kind::Execute)
-        }) && !self.replay.can()
+    /// Whether a frame with this tag may pass without a look: a row or a COPY's data where the head of the ledger is one
+    /// that yields rows to the client; what describes the rows of a Query, too, unless something is to be told in front.
+    #[inline]
+    pub fn passes(&self, tag: u8) -> bool {
+        if !matches!(tag, back::DATA_ROW | back::COPY_DATA | back::ROW_DESCRIPTION) {
+            return false;
+        }
+        let Some(owed) = self.ledger.head() else { return false };
+        let seen = matches!(owed.action, Action::Forward | Action::Spliced);
+        let yields = match owed.kind {
+            Kind::Query => tag != back::ROW_DESCRIPTION || owed.pin.is_none(),
+            Kind::Execute => tag != back::ROW_DESCRIPTION,
+            _ => false,
+        };
+        seen && yields && !self.replay.can()
     }
 
     pub(super) fn unless_skipped(&self) -> FromServer {

@@ -22,10 +22,10 @@ pub struct Pipe {
     end: usize,
     staged: Vec<u8>,
     staged_done: usize,
-    /// Bytes of the present frame that still have to come and pass.
-    through: usize,
+    /// Bytes of the present frame that still have to come and pass: at most `frame::MESSAGE_LIMIT`.
+    through: u32,
     /// Bytes of the present frame that still have to come and go nowhere.
-    void: usize,
+    void: u32,
     /// The last read filled the buffer: the next one may take a large one.
     bulk: bool,
     /// TLS took all of it and holds a part back, since the socket has no room: there is still something to do.
@@ -69,7 +69,7 @@ impl Pipe {
     pub fn pass(&mut self, len: usize) {
         let here = len.min(self.end - self.judged);
         self.judged += here;
-        self.through = len - here;
+        self.through = (len - here) as u32;
     }
 
     /// `taken` bytes go nowhere (something authored stands for them), the rest of the frame passes.
@@ -84,7 +84,7 @@ impl Pipe {
     pub fn swallow(&mut self, len: usize) {
         let here = len.min(self.end - self.judged);
         self.drop_judged(here);
-        self.void = len - here;
+        self.void = (len - here) as u32;
     }
 
     /// Cuts bytes out behind the approved span, which is folded if it is not empty.
@@ -104,9 +104,9 @@ impl Pipe {
 
     fn goes_on(&mut self) -> bool {
         if self.through > 0 {
-            self.pass(self.through);
+            self.pass(self.through as usize);
         } else {
-            self.swallow(self.void);
+            self.swallow(self.void as usize);
         }
         self.is_mid_frame()
     }

@@ -517,7 +517,10 @@ fn next_in<W>(queue: &mut VecDeque<Waiter<W>>, home: Home, now: Instant) -> Opti
 /// The last one that came back there; far from home, the last of all. None that is not fresh: the last ones are those
 /// that have rested least.
 fn take_near<T>(idle: &mut VecDeque<Idle<T>>, home: Home, is_fresh: impl Fn(&Idle<T>) -> bool) -> Option<Idle<T>> {
-    idle.back().filter(|last| is_fresh(last))?;
+    let last = idle.back().filter(|last| is_fresh(last))?;
+    if last.home == home {
+        return idle.pop_back();
+    }
     let mut near = idle.iter().rev().take(NEAR).take_while(|idle| is_fresh(idle));
     let back = near.position(|idle| idle.home == home).unwrap_or(0);
     idle.remove(idle.len().checked_sub(back + 1)?)

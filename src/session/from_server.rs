@@ -31,13 +31,11 @@ impl Session {
             back::ERROR => self.error(&frame, server, to_client),
             back::PARAMETER_DESCRIPTION if self.keep_parameters(&frame) => Ok(FromServer::Swallow),
             back::READY_FOR_QUERY => {
-                self.release_fakes(to_client);
-                self.tell_of_pin(to_client);
+                self.say_first(to_client);
                 self.ready(&frame, server, to_client)
             }
             _ => {
-                self.release_fakes(to_client);
-                self.tell_of_pin(to_client);
+                self.say_first(to_client);
                 let verdict = self.answer(tag, &frame, server, to_client)?;
                 if verdict == FromServer::Forward {
                     self.replay.stop();
@@ -62,6 +60,15 @@ impl Session {
             _ => false,
         };
         seen && yields && !self.replay.can()
+    }
+
+    /// What stands in front of the server's answer goes out.
+    #[inline]
+    fn say_first(&mut self, to_client: &mut Outbox<'_>) {
+        if self.ledger.head().is_some_and(|owed| owed.action == Action::Fake || owed.pin.is_some()) {
+            self.release_fakes(to_client);
+            self.tell_of_pin(to_client);
+        }
     }
 
     pub(super) fn unless_skipped(&self) -> FromServer {

@@ -120,17 +120,29 @@ fn is_telling(name: Name) -> bool {
 
 #[inline]
 fn is_marked(first: u8, len: usize) -> bool {
-    let marks = match first | 0x20 {
-        b'c' | b'l' => 1 << 7,
-        b'd' => 1 << 14 | 1 << 16,
-        // Whatever begins with `pg_` is compared.
-        b'p' => u32::MAX << 7,
-        b's' => 1 << 7 | 1 << 9 | 1 << 10,
-        b't' => 1 << 4 | 1 << 9,
-        _ => 0,
-    };
-    marks & (1 << len.min(31)) != 0
+    MARKS[usize::from(first & 0x1F)] & (1 << len.min(31)) != 0
 }
+
+/// For each letter, by its low five bits, a bit for each length of a telling word that begins with it.
+const MARKS: [u32; 32] = {
+    let mut marks = [0; 32];
+    let rows = [
+        (b'c', 1 << 7),
+        (b'd', 1 << 14 | 1 << 16),
+        (b'l', 1 << 7),
+        // Whatever begins with `pg_` is compared.
+        (b'p', u32::MAX << 7),
+        (b's', 1 << 7 | 1 << 9 | 1 << 10),
+        (b't', 1 << 4 | 1 << 9),
+    ];
+    let mut row = 0;
+    while row < rows.len() {
+        let (letter, lengths) = rows[row];
+        marks[(letter & 0x1F) as usize] = lengths;
+        row += 1;
+    }
+    marks
+};
 
 /// The letters that `word` and `function` know, by their low five bits.
 const INITIALS: u32 = {

@@ -180,9 +180,10 @@ async fn what_stands_behind_discard_all_pins(pg: Servers) {
     }
 }
 
-/// A text beyond what is read, unnamed and executed at once: the server is asked what it left.
+/// A text beyond what is read, unnamed and executed at once: the server is asked what it left. It must not fit into the
+/// largest buffer, in which a shorter one may be there all at once, and is then read.
 async fn a_long_text_is_asked_after(pg: Servers) {
-    let long = |sql: &str| [say::run(&format!("{sql} -- {}", "x".repeat(100_000))), say::sync()].concat();
+    let long = |sql: &str| [say::run(&format!("{sql} -- {}", "x".repeat(200_000))), say::sync()].concat();
     let proxy = Proxy::of_size(&pg, 2).await;
     let (mut owner, other) = (Wire::login(&proxy).await, proxy.app().await);
     let pid = owner.query("SELECT pg_backend_pid()").await;

@@ -173,7 +173,7 @@ impl Session {
         if let Some(portals) = self.statements.portals() {
             portals.forget(portal);
         }
-        self.rare.set_portal(portal, effect);
+        self.rare.set_portal(portal, self.ledger.batch(), effect);
     }
 
     /// DISCARD ALL goes out, to be executed or as a Query.

@@ -298,10 +298,11 @@ impl Session {
         if head.kind == Kind::Query {
             self.rare.take_refusal();
         }
-        if (head.kind, status) == (Kind::Sync, TxStatus::Idle)
-            && let Some(portals) = self.statements.portals()
-        {
-            portals.end_batch(head.batch);
+        if (head.kind, status) == (Kind::Sync, TxStatus::Idle) {
+            self.rare.end_portals(head.batch);
+            if let Some(portals) = self.statements.portals() {
+                portals.end_batch(head.batch);
+            }
         }
         if head.action == Action::Skip {
             if self.replay.is_refused() {

@@ -20,12 +20,20 @@ struct Parts {
     renames: VecDeque<Box<[u8]>>,
     splices: VecDeque<Arc<Splice>>,
     refusal: Option<Box<[u8]>>,
-    portals: Vec<(Box<[u8]>, Effect)>,
+    portals: Vec<Bound>,
     unnamed: Option<Effect>,
     unnamed_taints: Taints,
     sets: Sets,
     pins: Pins,
     hidden: Option<Arc<Hidden>>,
+}
+
+/// A portal whose execution does more than the server tells.
+#[derive(Debug)]
+struct Bound {
+    portal: Box<[u8]>,
+    batch: u32,
+    effect: Effect,
 }
 
 impl Rare {
@@ -83,13 +91,14 @@ impl Rare {
         }
     }
 
-    /// What executing this portal does; one that is gone is refused by the server.
-    pub fn set_portal(&mut self, portal: &[u8], effect: Option<Effect>) {
+    /// What executing this portal does, which is bound in this batch.
+    pub fn set_portal(&mut self, portal: &[u8], batch: u32, effect: Option<Effect>) {
         if let Some(parts) = &mut self.0 {
-            parts.portals.retain(|(name, _)| **name != *portal);
+            parts.portals.retain(|bound| *bound.portal != *portal);
         }
         if let Some(effect) = effect {
-            self.0.get_or_insert_default().portals.push((portal.into(), effect));
+            let bound = Bound { portal: portal.into(), batch, effect };
+            self.0.get_or_insert_default().portals.push(bound);
         }
     }
 
@@ -98,7 +107,14 @@ impl Rare {
     }
 
     pub fn portal(&self, portal: &[u8]) -> Option<&Effect> {
-        self.0.as_ref()?.portals.iter().find(|(name, _)| **name == *portal).map(|(_, effect)| effect)
+        self.0.as_ref()?.portals.iter().find(|bound| *bound.portal == *portal).map(|bound| &bound.effect)
+    }
+
+    /// Those of this batch and of earlier ones are gone with the transaction: what executes one is refused by the server.
+    pub fn end_portals(&mut self, batch: u32) {
+        if let Some(parts) = &mut self.0 {
+            parts.portals.retain(|bound| (bound.batch.wrapping_sub(batch) as i32) > 0);
+        }
     }
 
     pub fn forget_portals(&mut self) {
@@ -170,7 +186,7 @@ mod tests {
         let mut rare = Rare::default();
         assert_eq!(size_of::<Rare>(), size_of::<usize>());
         rare.set_unnamed(None);
-        rare.set_portal(b"", None);
+        rare.set_portal(b"", 0, None);
         rare.forget_portals();
         assert!(rare.0.is_none());
     }
@@ -178,11 +194,15 @@ mod tests {
     #[test]
     fn the_last_word_on_a_portal_holds() {
         let mut rare = Rare::default();
-        rare.set_portal(b"p", Some(Effect::DeallocateAll));
-        rare.set_portal(b"q", Some(Effect::DiscardAll));
-        rare.set_portal(b"p", Some(Effect::DiscardAll));
+        rare.set_portal(b"p", 1, Some(Effect::DeallocateAll));
+        rare.set_portal(b"q", 2, Some(Effect::DiscardAll));
+        rare.set_portal(b"p", 1, Some(Effect::DiscardAll));
         assert_eq!(rare.portal(b"p"), Some(&Effect::DiscardAll));
-        rare.set_portal(b"p", None);
+        rare.set_portal(b"p", 2, None);
         assert_eq!((rare.portal(b"p"), rare.has_portals()), (None, true));
+        rare.end_portals(1);
+        assert!(rare.has_portals());
+        rare.end_portals(2);
+        assert!(!rare.has_portals());
     }
 }

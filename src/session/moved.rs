@@ -9,7 +9,7 @@ use super::Session;
 use super::ledger::{Action, Kind, NO_SLOT, Owed};
 use super::outbox::Outbox;
 use super::pin::Pin;
-use super::statements_in::{DECOY_ID, EMPTY_PARSE};
+use super::statements_in::DECOY_ID;
 use crate::sql::{self, Taint, Token};
 use crate::wire::encode;
 
@@ -54,9 +54,10 @@ impl Session {
         }
     }
 
-    /// Before a Parse under a name that the server at hand may have: it says so if it has.
-    pub(super) fn ask_for_name(&mut self, name: &[u8], to_server: &mut Outbox<'_>) {
-        encode::parse(to_server.end(), name, EMPTY_PARSE);
+    /// Before a Parse under a name that the server at hand may have: it says so if it has, unless it refuses the text, as in
+    /// a failed transaction. `rest`: what stands behind the name.
+    pub(super) fn ask_for_name(&mut self, name: &[u8], rest: &[u8], to_server: &mut Outbox<'_>) {
+        encode::parse(to_server.end(), name, rest);
         encode::close_statement(to_server.end(), name);
         for kind in [Kind::Parse, Kind::Close] {
             self.ledger.push(Owed::new(kind, Action::Skip).of(DECOY_ID, NO_SLOT));

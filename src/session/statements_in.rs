@@ -48,7 +48,7 @@ impl Session {
             return Ok(FromClient::Replaced { taken: frame.header.len });
         }
         if self.is_rooted() {
-            self.ask_for_name(view.name, to_server);
+            self.ask_for_name(view.name, view.rest, to_server);
         }
         if !self.statements.has_room(view.rest.len()) {
             return Err(Error::new(ErrorKind::PreparedTooMany, Side::Client));

@@ -80,6 +80,9 @@ impl Session {
             let (effect, taints) = (self.rare.unnamed().cloned(), self.rare.unnamed_taints());
             self.earlier.push(Earlier { unnamed, rest, effect, taints });
         }
+        if matches!(self.unnamed, Unnamed::None) {
+            self.rare.set_unnamed(None);
+        }
     }
 
     /// The answer to this entry came: what it replaced is gone.

@@ -18,8 +18,7 @@ use crate::error::{Error, Kind, Side};
 use crate::net::ends::Ends;
 use crate::net::stream::Stream;
 use crate::net::talk::{Fault, Talk};
-use crate::pool::{Checkout, Seat};
-use crate::server::Server;
+use crate::pool::Checkout;
 use crate::wire::encode;
 use crate::wire::startup::{self, Packet};
 
@@ -309,9 +308,9 @@ async fn reported(backed: &Arc<Backed>) -> Result<Arc<Reported>, Error> {
     if let Some(known) = news.borrow_and_update().clone() {
         return Ok(known);
     }
-    let seat: Arc<Seat<Server>> = Arc::default();
+    let mut seat = None;
     // A place in the queue makes the pool dial; what it brings goes back untouched when the place is dropped.
-    let mut waiting = match backed.pool.checkout(&seat) {
+    let mut waiting = match backed.pool.checkout(&mut seat) {
         Checkout::Wait(waiting) => waiting,
         Checkout::Ready(lease) => {
             drop(lease);

@@ -43,10 +43,9 @@ impl Client {
                 way = Box::pin(self.catch_up(way)).await;
             }
             let standby = self.set_out(way, again);
-            let seat = self.seat.get_or_insert_default();
             let reader = self.conversation.reader.as_ref();
             let pool = standby.and_then(|node| reader?.split.readers.get(node)).unwrap_or(&self.backed.pool);
-            let mut lease = match pool.checkout(seat) {
+            let mut lease = match pool.checkout(&mut self.seat) {
                 Checkout::Ready(lease) => lease,
                 Checkout::Wait(waiting) => match Box::pin(self.wait(waiting, standby)).await {
                     Waited::Lease(lease) => lease,

@@ -444,8 +444,8 @@ mod tests {
         let backends = backends();
         assert!(backends.hold_all(Mode::Paused));
         let backed = backends.pool("known", "ann").expect("a pool");
-        let seat = Arc::default();
-        let _waiting = backed.pool.checkout(&seat);
+        let mut seat = None;
+        let _waiting = backed.pool.checkout(&mut seat);
         assert_eq!(backed.pool.census().dialling, 0);
         assert!(backends.release_all());
         assert_eq!(backed.pool.census().dialling, 1);

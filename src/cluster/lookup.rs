@@ -23,7 +23,7 @@ use crate::auth::Secret;
 use crate::config::{Config, Database};
 use crate::error::{Error, Kind, Side};
 use crate::pool::core::{Census, Limits};
-use crate::pool::{Checkout, Pool, Seat};
+use crate::pool::{Checkout, Pool};
 use crate::server::Server;
 use crate::server::login::Credentials;
 use crate::stats::Tally;
@@ -194,8 +194,8 @@ impl Backends {
 
     async fn ask(&self, ground: &Ground, source: &Source, user: &str) -> Answer {
         let pool = self.asking(ground, source)?;
-        let seat: Arc<Seat<Server>> = Arc::default();
-        let mut lease = match pool.checkout(&seat) {
+        let mut seat = None;
+        let mut lease = match pool.checkout(&mut seat) {
             Checkout::Ready(lease) => lease,
             Checkout::Wait(mut waiting) => poll_fn(|cx| waiting.poll(cx)).await?,
         };

@@ -120,17 +120,19 @@ impl<T: Lent> Pool<T> {
         Arc::new(Pool { core, caps, dialler, last_error: Mutex::new(None), lends_once })
     }
 
-    /// A live idle connection, or a place in the queue.
-    pub fn checkout(self: &Arc<Self>, seat: &Arc<Seat<T>>) -> Checkout<T> {
-        // Nobody but this client uses its seat: nothing is left on it from the last wait.
-        drop(seat.take());
+    /// A live idle connection, or a place in the queue. The seat is made when there is first something to wait for.
+    pub fn checkout(self: &Arc<Self>, seat: &mut Option<Arc<Seat<T>>>) -> Checkout<T> {
         loop {
             let mut core = self.core.lock();
             let Some((node, it)) = core.take(home::here()) else {
+                let seat = seat.get_or_insert_default();
+                // Nobody but this client uses it: nothing is left on it from the last wait.
+                let before = seat.take();
                 let now = Instant::now();
                 let ticket = core.join(Arc::clone(seat), home::here(), now);
                 let why = core.why(now);
                 drop(core);
+                drop(before);
                 let why = self.unless_capped(why);
                 self.pump();
                 return Checkout::Wait(Waiting::new(Arc::clone(self), Arc::clone(seat), ticket, why));
@@ -436,7 +438,7 @@ mod tests {
     }
 
     fn lease(pool: &Arc<Pool<Thing>>) -> Option<Lease<Thing>> {
-        match pool.checkout(&Arc::default()) {
+        match pool.checkout(&mut None) {
             Checkout::Ready(lease) => Some(lease),
             Checkout::Wait(mut waiting) => match waiting.poll(&mut Context::from_waker(Waker::noop())) {
                 Poll::Ready(lease) => lease.ok(),
@@ -453,9 +455,9 @@ mod tests {
                 let pool = &pool;
                 scope.spawn(move || {
                     home::settle(Home(worker), Arc::default());
-                    let seat = Arc::default();
+                    let mut seat = None;
                     for round in 0..20_000 {
-                        match pool.checkout(&seat) {
+                        match pool.checkout(&mut seat) {
                             Checkout::Ready(lease) => lease.release(()),
                             Checkout::Wait(mut waiting) if round % 2 == 0 => {
                                 let polled = waiting.poll(&mut Context::from_waker(Waker::noop()));
@@ -466,7 +468,9 @@ mod tests {
                             Checkout::Wait(waiting) => drop(waiting),
                         }
                     }
-                    assert!(matches!(seat.take(), lease::Given::Nothing | lease::Given::Waiting(_)));
+                    assert!(
+                        seat.is_none_or(|seat| matches!(seat.take(), lease::Given::Nothing | lease::Given::Waiting(_)))
+                    );
                 });
             }
         });
@@ -509,11 +513,11 @@ mod tests {
             assert_eq!(at_home(Home(worker)), Some(Home(worker)));
         }
         let held = lease(&pool).expect("a connection");
-        let seat = Arc::default();
+        let mut seat = None;
         std::thread::scope(|scope| {
             let waits = scope.spawn(|| {
                 home::settle(Home(1), Arc::default());
-                pool.checkout(&seat)
+                pool.checkout(&mut seat)
             });
             let Ok(Checkout::Wait(mut waiting)) = waits.join() else { panic!("the pool is full") };
             held.release(());
@@ -566,8 +570,8 @@ mod tests {
     fn a_retired_pool_sends_its_waiters_away_and_keeps_nothing() {
         let pool = pool(Limits { min_size: 1, ..limits(1) }, &[], Instantly::default());
         let held = lease(&pool).expect("a connection");
-        let seat = Arc::default();
-        let Checkout::Wait(mut waiting) = pool.checkout(&seat) else { panic!("the pool is full") };
+        let mut seat = None;
+        let Checkout::Wait(mut waiting) = pool.checkout(&mut seat) else { panic!("the pool is full") };
         pool.retire(&Error::new(Kind::DatabaseRemoved, Side::Proxy));
         let polled = waiting.poll(&mut Context::from_waker(Waker::noop()));
         assert!(matches!(polled, Poll::Ready(Err(error)) if error.kind == Kind::DatabaseRemoved));

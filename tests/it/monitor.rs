@@ -326,7 +326,7 @@ pub mod room {
     }
 
     async fn lent(pool: &Arc<Pool<Server>>) -> bool {
-        match pool.checkout(&Arc::default()) {
+        match pool.checkout(&mut None) {
             Checkout::Ready(_) => true,
             Checkout::Wait(mut waiting) => {
                 let lease = std::future::poll_fn(|cx| waiting.poll(cx));

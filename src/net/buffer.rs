@@ -36,7 +36,7 @@ impl Buffer {
     }
 
     /// Has the bytes from `end` on read into. If there are none, one of the thread's spare buffers is shown, and taken only
-    /// if something `came`: most looks at a socket find nothing.
+    /// if something `came`: most looks at a socket find nothing. What reads must not take or give back a buffer itself.
     #[inline]
     pub fn fill<R>(&mut self, end: usize, read: impl FnOnce(&mut [u8]) -> R, came: impl FnOnce(&R) -> bool) -> R {
         if !self.bytes.is_empty() {

@@ -160,7 +160,7 @@ impl Session {
             // What follows would find nothing to do.
             return Ok(self.forward(Kind::Query));
         }
-        let statement = self.classified(text);
+        let statement = self.by_tokens(text);
         self.note_catalog(statement.catalog);
         let instead = FromClient::Replaced { taken: frame.header.len };
         let effect = match self.own_effect(&statement, text) {
@@ -254,9 +254,11 @@ impl Session {
 
     /// What a text may do to the session.
     pub(super) fn classified<'t>(&self, text: &'t [u8]) -> sql::Statement<'t> {
-        if self.is_plain(text) {
-            return sql::Statement::READ;
-        }
+        if self.is_plain(text) { sql::Statement::READ } else { self.by_tokens(text) }
+    }
+
+    /// The same of one that is not plain.
+    fn by_tokens<'t>(&self, text: &'t [u8]) -> sql::Statement<'t> {
         let mut statement = sql::classify(text, self.lexical, self.reported);
         statement.add(self.hidden_in(text));
         statement

@@ -199,15 +199,15 @@ impl Session {
     /// client's `nextval` left: at the start of a loan the server forgets that, so that they answer 55000 as in a new
     /// session. Behind statements of the same transaction they find what those left.
     pub(super) fn tainted(&mut self, taints: Taints, to_server: &mut Outbox<'_>) {
-        if taints.contains(Taint::Currval) {
-            self.forget_sequences(to_server);
-        }
+        self.reads_sequences(taints, to_server);
         self.pin_for_all(taints.without(Taints::of(&[Taint::Currval])));
     }
 
-    fn forget_sequences(&mut self, to_server: &mut Outbox<'_>) {
-        let begins = self.ledger.owes_client_nothing() && self.status == TxStatus::Idle;
-        if begins && self.pin.is_none() && self.mode != PoolMode::Session {
+    /// Of what a text does that is only parsed, this comes first: its Bind may stand in the same batch.
+    pub(super) fn reads_sequences(&mut self, taints: Taints, to_server: &mut Outbox<'_>) {
+        let begins = || self.ledger.owes_client_nothing() && self.status == TxStatus::Idle;
+        let free = self.pin.is_none() && self.mode != PoolMode::Session;
+        if taints.contains(Taint::Currval) && free && begins() {
             encode::query(to_server.end(), b"DISCARD SEQUENCES");
             self.ledger.push(Owed::new(Kind::Query, Action::Skip));
         }

@@ -101,7 +101,8 @@ impl Session {
             _ if ours => Taints::NONE,
             _ => verdict.taints,
         };
-        self.tainted(taints, to_server);
+        // What it leaves it leaves when it is bound.
+        self.reads_sequences(taints, to_server);
         // DEALLOCATE is planned as an empty query; what executes it applies the effect.
         let refused = instead.map(|text| [&text[..], EMPTY_PARSE].concat());
         let rest = match &effect {
@@ -132,20 +133,19 @@ impl Session {
         let sets = if view.name.is_empty() && ours.is_none() { self.assigns(&verdict, view.text) } else { None };
         let by_name = if view.name.is_empty() { self.parse_by_name(&verdict, view.text, view.rest) } else { None };
         let prepares = matches!(by_name, Some((Effect::Prepare(_), _)));
-        if ours.is_none() && sets.is_none() && !prepares {
-            self.tainted(verdict.taints, to_server);
-        }
-        self.note_ending(view.text);
-        if verdict.special == Special::ResetAll {
-            self.pin_for(Pin::Statement(Taint::Reset));
-        }
         self.note_catalog(verdict.catalog);
         self.unnamed_end = verdict.end;
         if !view.name.is_empty() {
+            // Nobody knows by its name what a Bind will use.
+            self.tainted(verdict.taints.with(pins::left_by(&verdict)), to_server);
+            self.note_ending(view.text);
             return self.forward(Kind::Parse);
         }
         self.large_unbound = false;
         let left = if sets.is_some() || prepares { Taints::NONE } else { pins::left_by(&verdict) };
+        if ours.is_none() && sets.is_none() && !prepares {
+            self.reads_sequences(verdict.taints, to_server);
+        }
         if let Some(by_name) = by_name {
             self.ensure_target(Some(&by_name.0), server, to_server);
             let verdict = self.unnamed_by_name(by_name, len, to_server);
@@ -247,6 +247,7 @@ impl Session {
                 self.pin_for(Pin::Unread);
             }
             self.pin_for_all(self.rare.unnamed_taints());
+            self.unnamed_may_end_pins();
             let effect = self.rare.unnamed().cloned();
             self.uses_target(effect.as_ref(), to_server);
             self.ensure_target(effect.as_ref(), server, to_server);

@@ -108,6 +108,15 @@ impl Session {
         }
     }
 
+    /// It is bound.
+    pub(super) fn unnamed_may_end_pins(&mut self) {
+        if self.pin.is_some() {
+            let rest = std::mem::take(&mut self.unnamed_rest);
+            self.note_ending(rest.split(|byte| *byte == 0).next().unwrap_or_default());
+            self.unnamed_rest = rest;
+        }
+    }
+
     /// A batch that uses an unnamed statement of an earlier one: this server may not have it (PROTOCOL 7).
     pub(super) fn recall_unnamed(&mut self, to_server: &mut Outbox<'_>) {
         self.renew_unnamed();
@@ -125,7 +134,7 @@ impl Session {
             let verdict = self.classified(text);
             let (taint, catalog) = (verdict.taint, verdict.catalog);
             if taint == Some(Taint::Currval) {
-                self.tainted(verdict.taints, to_server);
+                self.reads_sequences(verdict.taints, to_server);
             }
             self.note_catalog(catalog);
             encode::parse(to_server.end(), b"", &self.unnamed_rest);

@@ -27,7 +27,7 @@ async fn a_client_is_warned_of_what_pins(pg: Servers) {
     assert_eq!(wire.query("LISTEN mine").await, "C(LISTEN) Z(I)");
     let mut other = Wire::login(&proxy).await;
     let asked = [say::parse("l", "LISTEN mine"), say::bind("", "l", &[]), say::execute("", 0), say::sync()].concat();
-    assert_eq!(other.ask(&[asked]).await, "N(01000) 1 2 C(LISTEN) Z(I)");
+    assert_eq!(other.ask(&[asked]).await, "1 N(01000) 2 C(LISTEN) Z(I)");
     assert_eq!(other.query("SELECT 1; SELECT 2").await, "T D(1) C(SELECT 1) T D(2) C(SELECT 1) Z(I)");
 }
 

@@ -118,6 +118,20 @@ async fn what_was_parsed_before_pins_when_it_is_bound(pg: Servers) {
     }
 }
 
+async fn what_is_only_parsed_keeps_no_server(pg: Servers) {
+    let proxy = Proxy::of_size(&pg, 1).await;
+    let (mut owner, other) = (Wire::login(&proxy).await, proxy.app().await);
+    for name in ["", "named"] {
+        for made_by in ["LISTEN mine", "DO 'BEGIN END'", "LOAD 'auto_explain'", "SELECT pg_advisory_lock(7720)"] {
+            let prepared = [say::parse(name, made_by), say::describe(b'S', name), say::sync()].concat();
+            assert!(owner.ask(&[prepared]).await.ends_with("Z(I)"), "{made_by}");
+            soon(made_by, other.batch_execute("SELECT 1; SELECT 2")).await.expect("the only server");
+            let close = [say::close(b'S', name), say::sync()].concat();
+            assert_eq!(owner.ask(&[close]).await, "3 Z(I)");
+        }
+    }
+}
+
 /// A statement that pins, and one that ends what it made.
 const ENDS: &[(&str, &str)] = &[
     ("CREATE TEMP TABLE mine (n int)", "DROP TABLE mine"),
@@ -324,7 +338,9 @@ tests! {
         a_listener_gets_its_notifications, a_pin_ends_with_what_pins, nothing_crosses, sequence_values_do_not_cross,
     ],
     on 15: [
-        a_long_text_is_asked_after, a_pin_lasts_as_long_as_anything_is_left, what_never_came_to_be_pins_nothing, what_stands_behind_discard_all_pins, nothing_crosses_in_the_extended_protocol, the_log_names_what_pinned,
-        what_ends_with_its_transaction_does_not_pin, what_was_parsed_before_pins_when_it_is_bound,
+        a_long_text_is_asked_after, a_pin_lasts_as_long_as_anything_is_left, nothing_crosses_in_the_extended_protocol,
+        the_log_names_what_pinned, what_ends_with_its_transaction_does_not_pin, what_is_only_parsed_keeps_no_server,
+        what_never_came_to_be_pins_nothing, what_stands_behind_discard_all_pins,
+        what_was_parsed_before_pins_when_it_is_bound,
     ]
 }

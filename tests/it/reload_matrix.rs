@@ -94,7 +94,8 @@ fn beside(table: Table, key: &Key) -> &'static str {
     }
 }
 
-/// `plain` stands behind `host`, `roles` behind `servers`; the key, where one is given, has its sample.
+/// `plain` stands behind `host`, `roles` behind `servers`; the key, where one is given, has its sample. Each has one server,
+/// so that another one means that it was closed.
 fn setup(pg: &Servers, table: Table, in_roles: bool, lines: &str) -> Setup {
     let own = |at: Table, roles: bool| if table == at && in_roles == roles { lines } else { "" };
     let probe = if global_names(table, lines, "probe_user") { "" } else { "probe_user = 'trust_user'\n" };
@@ -103,8 +104,10 @@ fn setup(pg: &Servers, table: Table, in_roles: bool, lines: &str) -> Setup {
     let servers = if own(Table::Database, true).contains("servers =") { "" } else { &servers };
     let dbname =
         |lines: &str| if lines.contains("dbname =") && !lines.contains("_dbname") { "" } else { "dbname = 'test1'\n" };
-    let plain = format!("{}{}", dbname(own(Table::Database, false)), own(Table::Database, false));
-    let roles = format!("{servers}{}{}", dbname(own(Table::Database, true)), own(Table::Database, true));
+    let size = |lines: &str| if lines.starts_with("pool_size =") { "" } else { "pool_size = 1\n" };
+    let rest = |lines: &str| format!("{}{}{lines}", size(lines), dbname(lines));
+    let plain = rest(own(Table::Database, false));
+    let roles = format!("{servers}{}", rest(own(Table::Database, true)));
     let user = if table == Table::User { lines } else { "" };
     let peer = if table == Table::Peer { lines } else { "" };
     Setup::new(pg).global(&format!("{probe}{global}")).database("plain", &plain).database("roles", &roles).rest(

@@ -27,7 +27,7 @@ use crate::pool::home::{self, Calls, Home};
 /// The workers, as clients are given to them.
 pub struct Crew {
     workers: Vec<Worker>,
-    loads: Mutex<Looks>,
+    looks: Mutex<Looks>,
 }
 
 /// One worker.
@@ -77,7 +77,7 @@ pub fn start(count: usize, first: &Runtime, patience: Duration) -> io::Result<(A
     }
     let loads = vec![Load::default(); workers.len()];
     let looks = Looks { at: Instant::now(), spent: vec![0; workers.len()], loads };
-    Ok((Arc::new(Crew { workers, loads: Mutex::new(looks) }), others))
+    Ok((Arc::new(Crew { workers, looks: Mutex::new(looks) }), others))
 }
 
 impl Others {
@@ -96,7 +96,7 @@ impl Crew {
     /// fewest clients.
     pub fn place(&self) -> &Worker {
         let at = match self.workers.iter().all(|worker| worker.account.is_some()) {
-            true => balance::place(&self.loads.lock().loads),
+            true => balance::place(&self.looks.lock().loads),
             false => (0..self.workers.len()).min_by_key(|&at| self.workers[at].clients.len()).unwrap_or(0),
         };
         &self.workers[at]
@@ -111,14 +111,26 @@ impl Crew {
         if self.workers.len() == 1 {
             return;
         }
-        let mut looks = self.loads.lock();
-        let now = Instant::now();
+        let shares = self.shares(Instant::now());
+        self.call_away(&shares);
+    }
+
+    /// What part of the time since the last look each worker had a CPU.
+    fn shares(&self, now: Instant) -> Vec<f64> {
+        let mut looks = self.looks.lock();
         let passed = now.duration_since(std::mem::replace(&mut looks.at, now)).as_nanos().max(1) as f64;
-        let Looks { spent, loads, .. } = &mut *looks;
-        for ((worker, load), spent) in self.workers.iter().zip(&mut *loads).zip(spent) {
-            load.clients = worker.clients.len();
+        let since = |(worker, spent): (&Worker, &mut u64)| {
             let until = worker.cpu_nanoseconds().unwrap_or(0);
-            load.seen(until.saturating_sub(std::mem::replace(spent, until)) as f64 / passed);
+            until.saturating_sub(std::mem::replace(spent, until)) as f64 / passed
+        };
+        self.workers.iter().zip(&mut looks.spent).map(since).collect()
+    }
+
+    fn call_away(&self, shares: &[f64]) {
+        let loads = &mut self.looks.lock().loads;
+        for ((worker, load), share) in self.workers.iter().zip(&mut *loads).zip(shares) {
+            load.clients = worker.clients.len();
+            load.seen(*share);
         }
         for (at, worker) in self.workers.iter().enumerate() {
             worker.calls.store(balance::surplus(loads, at), Ordering::Relaxed);
@@ -188,8 +200,30 @@ mod tests {
         others.stop();
     }
 
+    /// However little of it a busy machine gives: the kernel accounts for the time that a worker had a CPU.
     #[test]
-    fn a_worker_that_works_is_seen_and_its_clients_called_away() {
+    fn a_worker_that_works_is_seen() {
+        let first = runtime().expect("a runtime");
+        let (crew, others) = start(2, &first, PATIENCE).expect("workers");
+        let began = Instant::now();
+        crew.shares(began);
+        let (mut worked, mut turns) = (0.0, 0u64);
+        while worked < 0.02 {
+            turns = std::hint::black_box(turns + 1);
+            if turns.is_multiple_of(1 << 20) {
+                let at = crew.looks.lock().at;
+                let now = Instant::now();
+                let [busy, idle] = crew.shares(now)[..] else { panic!("two workers") };
+                worked += busy * now.duration_since(at).as_secs_f64();
+                assert!(idle < 0.5, "the other one sleeps: {idle}");
+                assert!(began.elapsed() < Duration::from_secs(60), "{worked} s of CPU time were seen");
+            }
+        }
+        others.stop();
+    }
+
+    #[test]
+    fn clients_are_called_away_from_a_full_worker() {
         let first = runtime().expect("a runtime");
         let (crew, others) = start(2, &first, PATIENCE).expect("workers");
         let full = crew.place();
@@ -197,12 +231,7 @@ mod tests {
         for _ in 0..9 {
             full.attend(std::future::pending());
         }
-        let began = Instant::now();
-        while crew.loads.lock().loads[0].busy < 0.9 && began.elapsed() < Duration::from_secs(20) {
-            let turn = Instant::now();
-            while turn.elapsed() < Duration::from_millis(20) {}
-            crew.balance();
-        }
+        (0..100).for_each(|_| crew.call_away(&[0.95, 0.0]));
         assert!(std::ptr::eq(crew.place(), &crew.workers[1]));
         assert_eq!((0..9).filter(|_| home::is_called_away()).count(), 4);
         others.stop();

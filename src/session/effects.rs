@@ -122,11 +122,13 @@ impl Session {
     ) {
         self.copy_in = false;
         if head.action == Action::Discard {
-            self.finish_effect();
+            let effect = self.finish_effect();
             self.ledger.forward_head();
             server.parsed.forget_doubtful();
-            self.reset(server, to_client, true);
-            self.resetting = Resetting::ALL;
+            if effect == Some(Effect::DiscardAll) {
+                self.reset(server, to_client, true);
+                self.resetting = Resetting::ALL;
+            }
             return;
         }
         if head.action == Action::Set {
@@ -146,10 +148,10 @@ impl Session {
                     self.resetting = Resetting::ALL;
                 }
             }
-            // Only a client that has its server to itself can send it on (`own_effect`).
+            // Of a client that has its server to itself, and among other statements. What is parsed behind them stays.
             b"DEALLOCATE ALL" => {
-                server.parsed.clear();
-                self.statements.clear();
+                server.parsed.forget_answered();
+                self.statements.keep(|slot| self.ledger.parses(slot));
             }
             _ => {}
         }
@@ -176,9 +178,9 @@ impl Session {
         self.rare.set_portal(portal, self.ledger.batch(), effect);
     }
 
-    /// DISCARD ALL goes out, to be executed or as a Query.
-    pub(super) fn discard(&mut self, kind: Kind, server: &mut ServerState) -> FromClient {
-        self.begin(Effect::DiscardAll);
+    /// DISCARD ALL goes out, to be executed or as a Query; or a DEALLOCATE ALL, to a server that has names of its own.
+    pub(super) fn discard(&mut self, effect: Effect, kind: Kind, server: &mut ServerState) -> FromClient {
+        self.begin(effect);
         server.parsed.doubt_all();
         self.ledger.push(Owed::new(kind, Action::Discard));
         FromClient::Forward
@@ -207,7 +209,7 @@ impl Session {
             }
             Some(Effect::DiscardAll) => {
                 self.replace_unnamed(Unnamed::None);
-                self.discard(Kind::Execute, server)
+                self.discard(Effect::DiscardAll, Kind::Execute, server)
             }
             Some(Effect::Set(all)) => {
                 self.send_sets(Kind::Execute, all);
@@ -218,6 +220,7 @@ impl Session {
                     // The server's own names go as well (`moved`), and shared ones with them.
                     let last = Owed::new(Kind::Execute, Action::Skip).of(DECOY_ID, NO_SLOT);
                     self.run_there(b"deallocate all\0\0\0", to_server, last);
+                    self.note_ending(b"deallocate all");
                     server.parsed.doubt_all();
                 }
                 self.begin(effect);

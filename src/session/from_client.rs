@@ -172,6 +172,9 @@ impl Session {
             }
             None => None,
         };
+        if effect == Some(Effect::DeallocateAll) && self.is_rooted() {
+            return Ok(self.discard(Effect::DeallocateAll, Kind::Query, server));
+        }
         if let Some(effect) = effect {
             encode::query(to_server.end(), b"");
             self.begin(effect);
@@ -179,7 +182,7 @@ impl Session {
             return Ok(instead);
         }
         if statement.special == Special::DiscardAll && self.tracking {
-            return Ok(self.discard(Kind::Query, server));
+            return Ok(self.discard(Effect::DiscardAll, Kind::Query, server));
         }
         if let Some(all) = self.assigns(&statement, text) {
             self.send_sets(Kind::Query, all);
@@ -189,6 +192,9 @@ impl Session {
             return Ok(instead);
         }
         let end = statement.end;
+        if statement.taints.contains(Taint::Deallocate) {
+            server.parsed.doubt_all();
+        }
         self.note_taint(&statement, text, server, to_server);
         let verdict = self.forward(Kind::Query);
         self.ledger.last_ends(end);
@@ -282,9 +288,7 @@ impl Session {
                 let name = sql::fold_identifier(name);
                 self.statements.find(&name).map(|_| Wished::Effect(Effect::Deallocate(name.as_ref().into())))
             }
-            Special::DeallocateAll if self.tracking && self.pin.is_none() => {
-                Some(Wished::Effect(Effect::DeallocateAll))
-            }
+            Special::DeallocateAll if self.tracking => Some(Wished::Effect(Effect::DeallocateAll)),
             _ if matches!(statement.taint, Some(Taint::Set | Taint::Reset)) => self.wished(text, self.lexical),
             _ => None,
         }

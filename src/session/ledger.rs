@@ -231,6 +231,11 @@ impl Ledger {
         of_batch.filter(|owed| owed.slot == slot).any(|owed| owed.kind == Kind::DescribeStatement)
     }
 
+    /// Whether a Parse of the statement in this slot is under way.
+    pub fn parses(&self, slot: u32) -> bool {
+        self.owed.iter().any(|owed| owed.kind == Kind::Parse && owed.slot == slot)
+    }
+
     /// Takes the head off if it is a reply that we author ourselves.
     pub fn pop_fake(&mut self) -> Option<Owed> {
         self.owed.pop_front_if(|owed| owed.action == Action::Fake)

@@ -28,6 +28,7 @@ pub mod look;
 mod lost;
 mod moved;
 pub mod outbox;
+mod parsed;
 pub mod pin;
 mod pinning;
 mod pins;

@@ -15,7 +15,8 @@ use std::sync::Arc;
 
 use super::ledger::{Action, Kind, NO_SLOT, Owed};
 use super::outbox::Outbox;
-use super::prepared::{Found, Statement};
+use super::parsed::Found;
+use super::prepared::Statement;
 use super::shape::{Likeness, Shape};
 use super::statements_in::UNKNOWN;
 use super::{Batch, COLLECT, Frame, ServerState, Session};

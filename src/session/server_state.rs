@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::prepared::Parsed;
+use super::parsed::Parsed;
 use super::settings::Settings;
 use crate::sql::Reported;
 

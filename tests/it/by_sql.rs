@@ -277,6 +277,35 @@ async fn several_statements_in_one_text_keep_their_server(pg: Servers) {
     soon("its server is free", backend(&other)).await;
 }
 
+/// In one pipeline: a DEALLOCATE ALL on a server that has names of its own, and what is prepared behind it, under names that
+/// were in use before as well.
+async fn what_is_prepared_behind_deallocate_all_stays(pg: Servers) {
+    let proxy = Proxy::of_size(&pg, 2).await;
+    for ended_by in ["DEALLOCATE ALL", "DEALLOCATE ALL; SELECT 0", "run DEALLOCATE ALL", "run named"] {
+        let mut wire = Wire::login(&proxy).await;
+        assert_eq!(wire.query("PREPARE a AS SELECT 3; SELECT 1").await, "C(PREPARE) T D(1) C(SELECT 1) Z(I)");
+        assert_eq!(wire.ask(&[[say::parse("p", "SELECT 8"), say::sync()].concat()]).await, "1 Z(I)");
+        let named = [say::parse("named", "DEALLOCATE ALL"), say::sync()].concat();
+        assert_eq!(wire.ask(&[named]).await, "1 Z(I)");
+        let (ends, said) = match ended_by {
+            "run named" => (use_of("named", &[]), "2 C(DEALLOCATE ALL) Z(I)"),
+            "run DEALLOCATE ALL" => ([say::run("DEALLOCATE ALL"), say::sync()].concat(), "1 2 C(DEALLOCATE ALL) Z(I)"),
+            "DEALLOCATE ALL" => (say::query(ended_by), "C(DEALLOCATE ALL) Z(I)"),
+            _ => (say::query(ended_by), "C(DEALLOCATE ALL) T D(0) C(SELECT 1) Z(I)"),
+        };
+        let name = if ended_by.contains(';') { "q" } else { "p" };
+        let parsed = [say::parse(name, "SELECT 8"), say::sync()].concat();
+        let execute = format!("EXECUTE {name}");
+        wire.send(&[ends, parsed, use_of(name, &[]), say::query(&execute), say::query("EXECUTE a")].concat()).await;
+        for expected in [said, "1 Z(I)", "2 D(8) C(SELECT 1) Z(I)", "T D(8) C(SELECT 1) Z(I)", "E(26000) Z(I)"] {
+            assert_eq!(wire::line(&wire.answers().await), expected, "{ended_by}");
+        }
+        assert_eq!(wire.ask(&[use_of(name, &[])]).await, "2 D(8) C(SELECT 1) Z(I)", "{ended_by}");
+        let gone = if name == "p" { "named" } else { "p" };
+        assert_eq!(wire.ask(&[use_of(gone, &[])]).await, "E(26000) Z(I)", "{ended_by}");
+    }
+}
+
 async fn a_full_server_learns_it_again(pg: Servers) {
     let proxy = Setup::new(&pg).global("default_pool_size = 1\nmax_prepared_statements = 1").start().await;
     let mut wire = Wire::login(&proxy).await;
@@ -385,6 +414,6 @@ tests! {
     ],
     on 15: [
         a_large_execute_finds_it, names_like_ours_find_none_of_ours, what_it_leaves_pins_when_it_is_executed,
-        where_pins_are_forbidden_only_what_pins_is, without_tracking_it_pins,
+        what_is_prepared_behind_deallocate_all_stays, where_pins_are_forbidden_only_what_pins_is, without_tracking_it_pins,
     ]
 }

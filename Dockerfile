@@ -4,7 +4,7 @@
 FROM rust:1-slim-bookworm AS build
 WORKDIR /build
 # The dependencies by themselves, so that a change of ours does not build them again.
-COPY Cargo.toml Cargo.lock ./
+COPY Cargo.toml Cargo.lock build.rs ./
 COPY benches ./benches
 RUN mkdir src tests && echo 'fn main() {}' >src/main.rs && : >src/lib.rs \
     && cargo build --release --locked --bin pgweir && rm -rf src

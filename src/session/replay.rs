@@ -72,8 +72,8 @@ impl Replay {
         }
         match body {
             Some(body) if self.bytes.len() + body.len() + 5 <= LIMIT => {
-                self.bytes.push(tag);
-                self.bytes.extend((body.len() as u32 + 4).to_be_bytes());
+                let [a, b, c, d] = (body.len() as u32 + 4).to_be_bytes();
+                self.bytes.extend_from_slice(&[tag, a, b, c, d]);
                 self.bytes.extend_from_slice(body);
             }
             _ => self.stop(),

@@ -180,6 +180,7 @@ impl Conversation {
     }
 
     /// A loan that ends badly, seen as a standby's refusal where the batch can still run elsewhere.
+    #[cold]
     pub(super) fn unless_held(&mut self, stop: Stop, server: &mut Server) -> Stop {
         match &stop {
             Stop::End(End::ServerGone { .. } | End::Fail(_)) if self.is_returnable() => {
@@ -214,6 +215,7 @@ impl Conversation {
     }
 
     /// A batch that PostgreSQL refused before it ran is judged again, in front of what came behind it.
+    #[cold]
     pub(super) fn replay(&mut self) -> Result<(), Stop> {
         let batch = self.session.replayed();
         match self.to_server.put_back(&batch) {

@@ -100,6 +100,7 @@ impl Session {
     }
 
     /// The head was refused: what it was to do here does not happen.
+    #[cold]
     pub(super) fn undo(&mut self, head: &Owed, server: &mut ServerState) {
         match (head.action, head.kind) {
             (Action::Discard, _) => {
@@ -158,6 +159,7 @@ impl Session {
     }
 
     /// The answer to the empty query that stands for a DEALLOCATE, or a real one.
+    #[cold]
     pub(super) fn empty_query(&mut self, head: &Owed, to_client: &mut Outbox<'_>) -> FromServer {
         let effect = if head.action == Action::Tag { self.finish_effect() } else { None };
         let Some(effect) = effect else {
@@ -179,6 +181,7 @@ impl Session {
     }
 
     /// DISCARD ALL goes out, to be executed or as a Query; or a DEALLOCATE ALL, to a server that has names of its own.
+    #[cold]
     pub(super) fn discard(&mut self, effect: Effect, kind: Kind, server: &mut ServerState) -> FromClient {
         self.begin(effect);
         server.parsed.doubt_all();
@@ -242,6 +245,7 @@ impl Session {
 
     /// A prepared DEALLOCATE of no name of ours, or an EXECUTE of one that went since it was bound: the server itself says
     /// that there is none, or does it to one of its own (`moved`).
+    #[cold]
     fn command_there(&mut self, verb: &[u8], name: &[u8], to_server: &mut Outbox<'_>) {
         let name = if name.starts_with(prepared::PREFIX.as_bytes()) { UNKNOWN } else { name };
         let text = [verb, &quoted(name), EMPTY_PARSE].concat();

@@ -80,6 +80,7 @@ impl Session {
 
     /// In transaction mode only a client that listens, and is therefore pinned, may get one. Otherwise the server has
     /// a listener's state that nobody knows of: it does not go back.
+    #[cold]
     fn notification(&mut self) -> FromServer {
         if self.pin.is_some() || self.mode == PoolMode::Session {
             return FromServer::Forward;
@@ -169,6 +170,7 @@ impl Session {
     }
 
     /// PROTOCOL 14: reported settings follow the client; a standby's recovery is nobody's business.
+    #[cold]
     fn parameter_status(
         &mut self,
         frame: &Frame<'_>,
@@ -201,6 +203,7 @@ impl Session {
         Ok(if aligning && !news { FromServer::Swallow } else { FromServer::Forward })
     }
 
+    #[cold]
     fn error(
         &mut self,
         frame: &Frame<'_>,
@@ -270,6 +273,7 @@ impl Session {
     }
 
     /// What the head speaks of is learnt anew before its next use.
+    #[cold]
     fn doubt(&self, head: &Owed, server: &mut ServerState) {
         server.parsed.doubt(head.statement);
         if let Some(splice) = self.rare.splice().filter(|_| head.action == Action::Spliced) {
@@ -330,6 +334,7 @@ impl Session {
     }
 
     /// A COPY failed in front of a Sync that it should have swallowed: the server answers it, and is ready.
+    #[cold]
     fn stray(&mut self, status: TxStatus) -> FromServer {
         self.strays -= 1;
         self.status = status;

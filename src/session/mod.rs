@@ -352,6 +352,7 @@ impl Session {
         self.replay.take()
     }
 
+    #[cold]
     fn desync(&self, tag: u8) -> Error {
         let owed = self.ledger.head().map(|owed| owed.kind);
         Error::new(ErrorKind::ServerDesync, Side::Server)

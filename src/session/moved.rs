@@ -21,6 +21,7 @@ impl Session {
 
     /// What is named here moves to the server at hand under its own name, in front of a text that goes out as it is. What
     /// fails there is not told: the text finds no such statement.
+    #[cold]
     pub(super) fn move_there(&mut self, names: &[Token<'_>], to_server: &mut Outbox<'_>) {
         let before = self.ledger.len();
         for token in names {
@@ -48,6 +49,7 @@ impl Session {
     }
 
     /// The same for what the beginning of a text names that is too long to be read.
+    #[cold]
     pub(super) fn move_for_large(&mut self, body: &[u8], to_server: &mut Outbox<'_>) {
         if self.tracking && !self.statements.is_empty() {
             self.move_there(sql::mentions(body, self.lexical).names(), to_server);
@@ -56,6 +58,7 @@ impl Session {
 
     /// Before a Parse under a name that the server at hand may have: it says so if it has, unless it refuses the text, as in
     /// a failed transaction. `rest`: what stands behind the name.
+    #[cold]
     pub(super) fn ask_for_name(&mut self, name: &[u8], rest: &[u8], to_server: &mut Outbox<'_>) {
         encode::parse(to_server.end(), name, rest);
         encode::close_statement(to_server.end(), name);

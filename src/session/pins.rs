@@ -196,6 +196,7 @@ impl Session {
     }
 
     /// The answer is whole. What the client sent behind the question may pin again: then it was noted since.
+    #[cold]
     pub(super) fn end_pins(&mut self) {
         let pins = self.rare.pins_mut();
         let (clear, heard) = (std::mem::take(&mut pins.clear), pins.heard.take());

@@ -46,6 +46,7 @@ impl Session {
     }
 
     /// It does.
+    #[cold]
     pub(super) fn listens_again(&self, to_client: &mut Outbox<'_>) {
         encode::warning(to_client.end(), TOLD, HINT);
     }

@@ -176,6 +176,7 @@ impl Session {
     }
 
     /// A Parse too long to be read. Its name is private to this client, and its server stays.
+    #[cold]
     fn large_parse(
         &mut self,
         frame: &Frame<'_>,
@@ -272,6 +273,7 @@ impl Session {
     }
 
     /// PostgreSQL's own 26000 names what the client named; a name that looks like ours must not find one of ours.
+    #[cold]
     fn bind_unknown(
         &mut self,
         names: &frontend::BindNames<'_>,

@@ -86,6 +86,7 @@ impl Session {
 
     /// A name twice: the Parse itself goes out under a name that is taken for certain, so that the server judges its text
     /// as PostgreSQL does, in a failed transaction too, and then refuses it; the error is given the client's name.
+    #[cold]
     pub(super) fn duplicate_parse(&mut self, name: &[u8], to_server: &mut Outbox<'_>) {
         self.take_decoy(to_server);
         self.rare.rename(name);

@@ -22,8 +22,8 @@
 //! - [`auth`]: who may log in, and how either side proves it. [`config`]: what the operator asked for, checked.
 //! - [`control`]: the process's phase, and what a console asks of it. [`stats`]: what was counted, and the snapshot that
 //!   is shown of it. [`route`]: who is primary and which standby is fit and new enough, as values.
-//! - [`session`]: one conversation without sockets: the ledger, prepared statements, settings, pins; what the next batch is to
-//!   the split (`look`), a standby's first bytes (`hold`), a BEGIN that no server has heard of (`absent`), settings that
+//! - [`session`]: one conversation without sockets: the ledger, prepared statements (`prepared`; a server's: `parsed`),
+//!   settings, pins; what the next batch is to the split (`look`), a standby's first bytes (`hold`), a BEGIN that no server has heard of (`absent`), settings that
 //!   nobody reports (`sets`), PREPARE and EXECUTE by SQL (`by_sql`, `by_name`), unnamed statements that repeat (`sharing`), pins that are
 //!   warned of or refused (`pinning`) and their ends (`pins`), what became of what a lost server was asked (`lost`).
 //! - [`pool`]: lending. [`net`]: sockets, buffers, TLS. [`server`]: a logged-in PostgreSQL connection.
@@ -33,7 +33,8 @@
 //!   the next one. [`demo`]: throw-away servers for the demo, the tests and the benches. [`cli`]: the command line.
 //!
 //! A query's way: `client::idle` (what it is), `client::transact` (where it runs), `client::relay` and, on a standby,
-//! `client::standby`, `session::Session::client` and `server`, and back.
+//! `client::standby`, `session::Session::client` and `server`, and back. A release build has what is on it side by side
+//! (`hot.ld`).
 //!
 //! # Invariants
 //!

@@ -169,11 +169,17 @@ impl Session {
             end: End::Open,
             effect: None,
         };
-        // A literal of a moment is of the client's own.
-        if self.pin.is_some() || sql::names_a_moment(text, self.lexical) {
+        if self.is_own(text, taints) {
             return Arc::new(make(self.intern.private_id()));
         }
         self.intern.shared(&rest, &self.parse_scope(), &mut make)
+    }
+
+    /// Whether a statement is the client's alone: its server stays, a literal of it is of a moment, or it leaves something. For
+    /// what it leaves depends on what its servers report as well, and equal texts are one for servers of all versions.
+    pub(super) fn is_own(&self, text: &[u8], taints: Taints) -> bool {
+        let leaves = !taints.without(Taints::of(&[Taint::Currval])).is_empty();
+        self.pin.is_some() || leaves || sql::names_a_moment(text, self.lexical)
     }
 
     pub(super) fn name_statement(&mut self, name: &[u8], statement: &Arc<Statement>) -> Result<u32, Error> {

@@ -111,7 +111,6 @@ impl Session {
     }
 
     /// COPY data belongs to a COPY that runs or may start; what comes after its end goes nowhere (PROTOCOL 17).
-    #[cold]
     fn copy(&mut self, tag: u8) -> FromClient {
         let taken = self.copy_in || (self.batch != Batch::Failed && !self.ledger.is_empty());
         if tag != front::COPY_DATA {

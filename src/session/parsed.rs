@@ -214,20 +214,11 @@ impl Known {
 
 #[cfg(test)]
 mod tests {
-    use super::super::prepared::server_name;
     use super::*;
-    use crate::sql::{End, Taints};
+    use crate::sql::End;
 
     fn statement(id: u64) -> Arc<Statement> {
-        Arc::new(Statement {
-            id,
-            name: server_name(id),
-            rest: (*b"x").into(),
-            taints: Taints::NONE,
-            catalog: false,
-            end: End::Open,
-            effect: None,
-        })
+        Arc::new(Statement::lasting(id, b"x", End::Open))
     }
 
     #[test]

@@ -72,7 +72,6 @@ impl Session {
     }
 
     /// A Query, Parse or Bind where pins are forbidden.
-    #[cold]
     pub(super) fn unless_forbidden(
         &mut self,
         frame: Frame<'_>,

@@ -208,15 +208,7 @@ mod tests {
     use super::*;
 
     fn statement(id: u64) -> Arc<Statement> {
-        Arc::new(Statement {
-            id,
-            name: server_name(id),
-            rest: (*b"x").into(),
-            taints: Taints::NONE,
-            catalog: false,
-            end: End::Open,
-            effect: None,
-        })
+        Arc::new(Statement::lasting(id, b"x", End::Open))
     }
 
     #[test]

@@ -113,8 +113,7 @@ impl Session {
         let mut make =
             |id| Statement { id, name: name(id), rest: rest.into(), taints, catalog, end, effect: effect.clone() };
         // In a failed transaction the server must refuse the Parse itself (25P02), unless it is one that ends it.
-        // And a literal of a moment is of the client's own.
-        let own = self.pin.is_some() || effect.is_some() || sql::names_a_moment(text, self.lexical);
+        let own = effect.is_some() || self.is_own(text, taints);
         if own || self.status == TxStatus::Failed {
             return Arc::new(make(self.intern.private_id()));
         }
@@ -273,7 +272,6 @@ impl Session {
     }
 
     /// PostgreSQL's own 26000 names what the client named; a name that looks like ours must not find one of ours.
-    #[cold]
     fn bind_unknown(
         &mut self,
         names: &frontend::BindNames<'_>,
